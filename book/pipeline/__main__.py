@@ -1,0 +1,106 @@
+"""The command line of the pipeline; the Makefile is its user.
+
+What a reader types arrives in the environment (NAME, PARAMS, PROFILE), never as a part of a
+command, so that no shell and no make can read it as anything but text.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from book.pipeline.layout import BuildError, Layout, UsageError
+
+
+def stale(layout: Layout, profile: str) -> None:
+    """Print the chapters that have to be executed, after everything was checked."""
+    from book.pipeline.cache import cached_path
+    from book.pipeline.profiles import plan_book
+
+    if os.environ.get("PARAMS"):
+        raise UsageError("PARAMS goes with 'make chapter'; for the book, choose a PROFILE")
+    for run in plan_book(layout, profile):
+        if not cached_path(layout, run).is_file():
+            print(run.chapter)
+
+
+def execute(layout: Layout, profile: str, name: str) -> None:
+    """Execute one chapter of the book, unless its outputs are there."""
+    from book.pipeline.chapters import find_chapter
+    from book.pipeline.execute import execute as run_chapter
+    from book.pipeline.profiles import plan_run
+
+    find_chapter(layout, name)
+    run_chapter(layout, plan_run(layout, name, profile))
+
+
+def render(layout: Layout, profile: str) -> None:
+    from book.pipeline.render import render_book
+
+    render_book(layout, profile)
+
+
+def chapter(layout: Layout, profile: str) -> None:
+    """Execute and render one chapter with the parameters given."""
+    from book.pipeline.chapters import find_chapter
+    from book.pipeline.parameters import split_pairs
+    from book.pipeline.profiles import plan_run
+    from book.pipeline.render import render_chapter
+
+    name = os.environ.get("NAME", "")
+    find_chapter(layout, name)
+    run = plan_run(layout, name, profile, split_pairs(os.environ.get("PARAMS", "")))
+    page = render_chapter(layout, run, profile)
+    print(f"The chapter is ready: open {layout.shown(page)}")
+
+
+def notebooks(layout: Layout, folder: Path) -> None:
+    """Write the chapters as notebooks that have not been executed, for tools that read those."""
+    import nbformat
+
+    from book.pipeline.chapters import chapters, read_chapter
+    from book.pipeline.stage import write_tree
+
+    files = {
+        f"{name}.ipynb": nbformat.writes(read_chapter(source)).encode()
+        for name, source in chapters(layout).items()
+    }
+    write_tree(files, folder)
+
+
+def main(arguments: list[str] | None = None, root: Path | None = None) -> int:
+    """Run one command; its exit status is 2 for a wrong request and 1 for a failed build."""
+    parser = argparse.ArgumentParser(prog="python -m book.pipeline", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("stale", help="print the chapters that have to be executed")
+    commands.add_parser("execute", help="execute a chapter").add_argument("name")
+    commands.add_parser("render", help="render the executed book")
+    commands.add_parser("chapter", help="execute and render chapter $NAME with $PARAMS")
+    exported = commands.add_parser("notebooks", help="write chapters as notebooks, not executed")
+    exported.add_argument("folder", type=Path)
+    given = parser.parse_args(arguments)
+    layout = Layout(root or Path.cwd())
+    profile = os.environ.get("PROFILE") or "quick"
+    try:
+        match given.command:
+            case "stale":
+                stale(layout, profile)
+            case "execute":
+                execute(layout, profile, given.name)
+            case "render":
+                render(layout, profile)
+            case "chapter":
+                chapter(layout, profile)
+            case "notebooks":
+                notebooks(layout, given.folder)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BuildError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""Executed chapters, kept under a key that covers everything their outputs depend on."""
+
+import copy
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+
+from book.pipeline.chapters import COMPUTING_TAGS, INJECTED, PARAMETERS, code_cells, tags
+from book.pipeline.layout import Layout
+from book.pipeline.parameters import Value, as_text
+from book.pipeline.profiles import Run
+
+# Raise it when a change to the pipeline changes what an execution yields.
+CACHE_VERSION = 1
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def library_state(layout: Layout) -> dict[str, str]:
+    """Checksums of what every chapter builds on: the library and the pinned requirements.
+
+    The whole library counts, not only the modules that a chapter imports: following imports
+    would be cheaper to run and easy to get wrong, and then a page shows stale figures.
+    """
+    files = sorted((layout.root / "vae_lib").rglob("*.py"))
+    files += [layout.root / "requirements.txt"]
+    return {str(path.relative_to(layout.root)): _digest(path) for path in files}
+
+
+def run_key(layout: Layout, run: Run) -> str:
+    """The name of a run's outputs. Prose is not in it, so editing text runs nothing again."""
+    state: dict[str, Any] = {
+        "version": CACHE_VERSION,
+        "python": sys.version,
+        "library": library_state(layout),
+        "values": run.values,
+        "cells": [
+            [cell.source, sorted(COMPUTING_TAGS.intersection(tags(cell)))]
+            for cell in code_cells(run.notebook)
+        ],
+    }
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def cached_path(layout: Layout, run: Run) -> Path:
+    return layout.executed / run.chapter / f"{run_key(layout, run)}.ipynb"
+
+
+def _note(run: Run, changed: dict[str, Value]) -> str:
+    """The box at the top of a page that was run with other values than the defaults."""
+    lines = [
+        f"- `{name}` is `{as_text(value)}` (default `{as_text(run.parameters[name].default)}`): "
+        f"{run.parameters[name].meaning}"
+        for name, value in changed.items()
+    ]
+    title = "This page was run with values that differ from the defaults"
+    return f":::{{admonition}} {title}\n:class: important\n" + "\n".join(lines) + "\n:::"
+
+
+def _with_note(cells: list[NotebookNode], note: str) -> list[NotebookNode]:
+    """The cells with a note below the title, which must stay the first thing on the page."""
+    cells = list(cells)
+    for cell in cells:
+        if cell.cell_type != "markdown":
+            continue
+        lines = cell.source.split("\n")
+        title = next((i for i, line in enumerate(lines) if line.startswith("# ")), None)
+        if title is not None:
+            cell.source = "\n".join([*lines[: title + 1], "", note, "", *lines[title + 1 :]])
+            break
+    return cells
+
+
+def graft(run: Run, executed: NotebookNode) -> NotebookNode:
+    """The fresh source with the outputs of an execution of the same code cells."""
+    fresh = copy.deepcopy(run.notebook)
+    done = code_cells(executed)
+    for cell, ran in zip(code_cells(fresh), done, strict=True):
+        cell.outputs = ran.outputs
+        cell.execution_count = ran.execution_count
+    if "language_info" in executed.metadata:  # names the lexer that colours the code
+        fresh.metadata["language_info"] = executed.metadata["language_info"]
+    changed = run.changed()
+    if not changed:
+        return fresh
+    (injected,) = (cell for cell in executed.cells if INJECTED in tags(cell))
+    shown = copy.deepcopy(injected)
+    shown["id"] = f"{run.chapter}-given"[-64:]
+    shown.metadata = NotebookNode(tags=[INJECTED, "hide-input"])
+    at = next(i for i, cell in enumerate(fresh.cells) if PARAMETERS in tags(cell))
+    cells = [*fresh.cells[: at + 1], shown, *fresh.cells[at + 1 :]]
+    fresh.cells = _with_note(cells, _note(run, changed))
+    return fresh

@@ -1,0 +1,176 @@
+"""Run one chapter with papermill; keep the result only where every cell succeeded."""
+
+import copy
+import logging
+import os
+import traceback
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+
+from book.pipeline.cache import cached_path
+from book.pipeline.chapters import INJECTED, code_cells, tags
+from book.pipeline.layout import BuildError, Layout
+from book.pipeline.profiles import Run
+from book.pipeline.progress import Reporter, strip_ansi, unexpected
+
+CELL_SECONDS = 30 * 60
+TAIL = 12  # lines of a traceback that are printed; the kept notebook has them all
+
+# One thread for each kernel: chapters run side by side, and sums that are split over a varying
+# number of threads are not the same to the last digit.
+KERNEL_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+    "SOURCE_DATE_EPOCH": "0",  # Matplotlib writes the time into SVG otherwise
+    "JUPYTER_PREFER_ENV_PATH": "1",  # a kernel of the user's own must not stand in for ours
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # silences the debugger, which nobody attaches
+}
+
+
+def _engine() -> Any:
+    """papermill's own engine, with our progress lines. Imported late: papermill is slow to load."""
+    from papermill.engines import NBClientEngine
+
+    class BookEngine(NBClientEngine):
+        @classmethod
+        def execute_managed_notebook(
+            cls, nb_man: Any, kernel_name: str, *, reporter: Reporter, **kwargs: Any
+        ) -> None:
+            numbers = cell_numbers(nb_man.nb)
+            start = nb_man.cell_start
+
+            def start_and_report(cell: NotebookNode, cell_index: int, **rest: Any) -> None:
+                reporter.cell_index = cell_index
+                if cell_index in numbers:
+                    reporter.cell(numbers[cell_index])
+                start(cell, cell_index, **rest)
+
+            nb_man.cell_start = start_and_report
+            super().execute_managed_notebook(nb_man, kernel_name, **kwargs)
+
+    return BookEngine
+
+
+def cell_numbers(notebook: NotebookNode) -> dict[int, int]:
+    """Position in the notebook -> number among the code cells that the source has, from 1."""
+    written = [cell["id"] for cell in code_cells(notebook)]
+    return {
+        position: written.index(cell["id"]) + 1
+        for position, cell in enumerate(notebook.cells)
+        if cell.cell_type == "code" and INJECTED not in tags(cell)
+    }
+
+
+def describe(notebook: NotebookNode, index: int | None, cause: str, tail: list[str]) -> str:
+    """Which cell failed, how it begins, and why, with the end of what was printed about it."""
+    parts = ["before the first cell"]
+    if index is not None and index < len(notebook.cells):
+        cell, numbers = notebook.cells[index], cell_numbers(notebook)
+        first = next((line for line in cell.source.splitlines() if line.strip()), "(empty)")
+        where = f"code cell {numbers[index]} of {len(numbers)}" if index in numbers else "a cell"
+        parts = [f"in {where}, which begins with", f"    {first}"]
+    parts.append(f"  cause: {cause}")
+    if tail:
+        parts += ["  and more about it:", *(f"    {line}" for line in tail[-TAIL:])]
+    return "\n".join(parts)
+
+
+def _explain(error: Exception, notebook: NotebookNode, index: int | None) -> str:
+    """A failed execution in words: a raising cell, a cell that took too long, a dead kernel."""
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    if isinstance(error, PapermillExecutionError):
+        tail = strip_ansi("\n".join(error.traceback)).splitlines()
+        value = strip_ansi(str(error.evalue)) or "(no message)"
+        return describe(notebook, index, f"{error.ename}: {value}", tail)
+    if isinstance(error, CellTimeoutError):
+        return describe(notebook, index, "the cell took longer than a cell may take", [])
+    if isinstance(error, DeadKernelError):
+        return describe(notebook, index, "the kernel died (out of memory, or a crash)", [])
+    tail = "".join(traceback.format_exception(error)).splitlines()
+    return describe(notebook, index, f"{type(error).__name__}: {error}", tail)
+
+
+def check_stderr(notebook: NotebookNode) -> str | None:
+    """Drop progress bars from the outputs; what else is on stderr is described as a failure."""
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code":
+            continue
+        streams = [o for o in cell.outputs if o.output_type == "stream" and o.name == "stderr"]
+        lines = unexpected("".join(stream.text for stream in streams))
+        if lines:
+            return describe(notebook, index, f"it wrote to stderr: {lines[0]}", lines[1:])
+        cell.outputs = [output for output in cell.outputs if output not in streams]
+    return None
+
+
+def _clean(notebook: NotebookNode) -> None:
+    """Drop papermill's metadata: it holds times and paths, which differ from build to build."""
+    for part in (notebook, *notebook.cells):
+        part.metadata.pop("papermill", None)
+
+
+def _write(notebook: NotebookNode, target: Path) -> None:
+    """Write a notebook in one step: readers see all of it or none."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(f".{os.getpid()}.part")
+    nbformat.write(notebook, partial)
+    partial.replace(target)
+
+
+def execute(layout: Layout, run: Run, *, cell_seconds: int = CELL_SECONDS) -> Path:
+    """The executed notebook of a run, from the cache where it is there.
+
+    It changes the environment of this process, which the kernel inherits.
+    """
+    target = cached_path(layout, run)
+    if target.is_file():
+        return target
+    import papermill
+    from papermill.engines import papermill_engines
+
+    os.environ.update(KERNEL_ENVIRONMENT, IPYTHONDIR=str(layout.build / "ipython"))
+    papermill_engines.register("book", _engine())
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # failures are described here
+    reporter = Reporter(run.chapter, len(code_cells(run.notebook)))
+    layout.running.mkdir(parents=True, exist_ok=True)
+    running = layout.running / f"{run.chapter}-{os.getpid()}.ipynb"
+    failed = layout.failed / f"{run.chapter}.ipynb"
+    try:
+        papermill.execute_notebook(
+            copy.deepcopy(run.notebook),  # papermill writes into what it is given
+            str(running),
+            parameters=run.changed(),
+            engine_name="book",
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,
+            cwd=str(layout.root),
+            execution_timeout=cell_seconds,
+            iopub_timeout=120,  # the default of 4 s is short for a machine that is busy
+            stderr_file=reporter,
+            reporter=reporter,
+        )
+        executed = nbformat.read(running, as_version=4)
+        problem = check_stderr(executed)
+    except Exception as error:  # whatever it was, the chapter and the cell have to be named
+        executed = nbformat.read(running, as_version=4) if running.is_file() else run.notebook
+        executed.cells = [c for c in executed.cells if "papermill-error-cell-tag" not in tags(c)]
+        problem = _explain(error, executed, reporter.cell_index)
+    finally:
+        running.unlink(missing_ok=True)
+    _clean(executed)
+    if problem:
+        _write(executed, failed)
+        kept = f"  the notebook as far as it got: {layout.shown(failed)}"
+        raise BuildError(f"[{run.chapter}] FAILED {problem}\n{kept}")
+    _write(executed, target)
+    failed.unlink(missing_ok=True)
+    reporter.say("done")
+    return target

@@ -1,0 +1,118 @@
+"""A chapter runs again when its outputs could change, and only then."""
+
+import copy
+from collections.abc import Callable
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+from book.pipeline.cache import graft, run_key
+from book.pipeline.chapters import code_cells, read_chapter, tags
+from book.pipeline.profiles import Run, plan_run
+from book.pipeline.stage import source_map
+from tests.pipeline.conftest import PARAMETERS, Book, code
+
+CELLS = (code(PARAMETERS, "parameters"), "Some prose.", code("print(sigma_sq)"))
+
+
+def key(book: Book, **values: str) -> str:
+    return run_key(book.layout, plan_run(book.layout, "01_a", "quick", list(values.items())))
+
+
+def ran(run: Run) -> NotebookNode:
+    """What papermill would hand back: outputs, and a cell with the values that were given."""
+    executed = copy.deepcopy(run.notebook)
+    for number, cell in enumerate(code_cells(executed), start=1):
+        cell.execution_count = number
+        cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=f"output {number}")]
+    if run.changed():
+        given = nbformat.v4.new_code_cell("# Parameters\nseed = 3")
+        given.metadata["tags"] = ["injected-parameters"]
+        executed.cells.insert(2, given)
+    return executed
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda book: book.chapter(*CELLS[:2], code("print(sigma_sq)  # twice")),
+        lambda book: book.chapter(*CELLS, code("1")),
+        lambda book: book.chapter(*CELLS[:2], code("print(sigma_sq)", "raises-exception")),
+        lambda book: book.write("vae_lib/__init__.py", "x = 1\n"),
+        lambda book: book.write("vae_lib/deep/new.py", ""),
+        lambda book: book.write("requirements.txt", "one==2\n"),
+        lambda book: book.write("book/params/quick.yml", "01_a: {seed: 3}\n"),
+    ],
+    ids=["code", "cell", "tag", "library", "module", "requirements", "profile"],
+)
+def test_what_changes_the_key(tiny: Book, change: Callable[[Book], object]) -> None:
+    tiny.chapter(*CELLS)
+    before = key(tiny)
+    change(tiny)
+    assert key(tiny) != before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda book: book.chapter(CELLS[0], "Other prose.", CELLS[2], "More."),
+        lambda book: book.chapter(*CELLS[:2], code("print(sigma_sq)", "hide-input")),
+        lambda book: book.write("vae_lib/notes.txt", "x"),
+        lambda book: book.write("book/params/paper.yml", "01_a: {seed: 3}\n"),
+        lambda book: book.write("book/params/quick.yml", "01_a: {seed: 0}\n"),
+    ],
+    ids=["prose", "look", "notes", "other profile", "the default"],
+)
+def test_what_does_not(tiny: Book, change: Callable[[Book], object]) -> None:
+    tiny.chapter(*CELLS)
+    before = key(tiny)
+    change(tiny)
+    assert key(tiny) == before
+
+
+def test_values_have_keys_of_their_own(tiny: Book) -> None:
+    assert key(tiny, seed="0", sigma_sq="1.0") == key(tiny)
+    assert len({key(tiny), key(tiny, seed="1"), key(tiny, seed="2")}) == 3
+
+
+def test_cell_ids_are_fixed(tiny: Book) -> None:
+    source = tiny.chapter(*CELLS)
+    ids = [cell["id"] for cell in read_chapter(source).cells]
+    assert ids == [f"01_a-{number:03d}" for number in range(4)]
+
+
+def test_new_prose_gets_the_outputs_that_are_there(tiny: Book) -> None:
+    tiny.chapter(*CELLS)
+    executed = ran(plan_run(tiny.layout, "01_a", "quick"))
+    tiny.chapter("New words.", CELLS[0], CELLS[2], "And more.")
+    page = graft(plan_run(tiny.layout, "01_a", "quick"), executed)
+    assert [cell.cell_type for cell in page.cells] == ["markdown", "code", "code", "markdown"]
+    assert "New words." in page.cells[0].source
+    assert [cell.outputs[0].text for cell in code_cells(page)] == ["output 1", "output 2"]
+    assert not any("injected-parameters" in tags(cell) for cell in page.cells)
+    nbformat.validate(page)
+
+
+def test_other_values_are_shown_on_the_page(tiny: Book) -> None:
+    tiny.chapter(*CELLS)
+    run = plan_run(tiny.layout, "01_a", "quick", [("seed", "3")])
+    page = graft(run, ran(run))
+    title, note = page.cells[0].source.split("\n\n", 1)
+    assert title == "# A chapter"
+    assert "`seed` is `3` (default `0`): the seed" in note
+    assert "sigma_sq" not in note
+    (given,) = (cell for cell in page.cells if "injected-parameters" in tags(cell))
+    assert page.cells.index(given) == 2
+    assert "hide-input" in tags(given)
+    nbformat.validate(page)
+
+
+def test_warnings_will_name_lines_of_the_source(tiny: Book) -> None:
+    source = tiny.chapter(*CELLS, "The last words.")
+    text = source.read_text()
+    lines = source_map(text, read_chapter(source))
+    written = text.splitlines()
+    assert written[lines[0] + 1] == "# A chapter"
+    assert written[lines[-1] + 1] == "The last words."
+    assert lines == sorted(lines)

@@ -1,0 +1,78 @@
+"""The site is replaced by a rendering without warnings, and by nothing else."""
+
+import shutil
+
+import pytest
+
+from tests.pipeline.conftest import PARAMETERS, Book, code
+
+CELLS = (code(PARAMETERS, "parameters"), code("print('variance', sigma_sq)"))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Book:
+    """A book that was built once; the tests put back what they change."""
+    book = Book(tmp_path_factory.mktemp("built"))
+    book.chapter("Old words.", *CELLS)
+    assert book.run("execute", "01_a").returncode == 0
+    done = book.run("render")
+    assert done.returncode == 0, done.stderr
+    assert "_build/html/index.html" in done.stdout
+    return book
+
+
+def page(book: Book) -> str:
+    return (book.layout.html / "book" / "01_a.html").read_text()
+
+
+def test_nothing_is_rendered_twice(built: Book) -> None:
+    before = (built.layout.html / "book" / "01_a.html").stat().st_mtime_ns
+    assert "variance 1.0" in page(built)
+    assert "Nothing has changed" in built.run("render").stdout
+    assert (built.layout.html / "book" / "01_a.html").stat().st_mtime_ns == before
+
+
+def test_a_failed_rendering_fails_again_and_replaces_nothing(built: Book) -> None:
+    before = page(built)
+    source = built.chapter("Old words.", *CELLS, "Look at {ref}`nowhere`.")
+    line = source.read_text().splitlines().index("Look at {ref}`nowhere`.") + 1
+    for _ in range(2):
+        done = built.run("render")
+        assert done.returncode == 1
+        assert f"book/01_a.md:{line}: WARNING: undefined label: 'nowhere'" in done.stderr
+        assert page(built) == before
+    assert not list(built.layout.build.glob("render-*"))
+    built.chapter("New words.", *CELLS)
+    done = built.run("render")
+    assert done.returncode == 0, done.stderr
+    assert "New words." in page(built)
+    assert "variance 1.0" in page(built)
+
+
+def test_a_deleted_site_is_rendered_again(built: Book) -> None:
+    shutil.rmtree(built.layout.html)
+    assert built.run("render").returncode == 0
+    assert (built.layout.html / "index.html").is_file()
+
+
+def test_a_chapter_of_ones_own_leaves_the_book_alone(built: Book) -> None:
+    before, cached = page(built), built.executed()
+    done = built.run("chapter", NAME="01_a", PARAMS="sigma_sq=0.25")
+    assert done.returncode == 0, done.stderr
+    folder = built.layout.build / "chapters" / "01_a"
+    (own,) = folder.glob("sigma_sq-0.25-*/html/book/01_a.html")
+    assert str(own.relative_to(built.root)) in done.stdout
+    assert "variance 0.25" in own.read_text()
+    assert "values that differ from the defaults" in own.read_text()
+    assert page(built) == before
+    assert set(cached) < set(built.executed())
+    assert "Nothing has changed" in built.run("render").stdout
+
+
+def test_a_chapter_can_be_rendered_before_the_book(tiny: Book) -> None:
+    tiny.write("_toc.yml", "format: jb-book\nroot: book/01_a\nchapters:\n- file: book/02_b\n")
+    tiny.write("book/02_b.md", (tiny.root / "book/01_a.md").read_text())
+    done = tiny.run("chapter", NAME="02_b")
+    assert done.returncode == 0, done.stderr
+    assert (tiny.layout.build / "chapters/02_b/defaults/html/book/02_b.html").is_file()
+    assert not tiny.layout.html.exists()
