@@ -1,0 +1,11 @@
+"""Closed forms, landscapes and training for the study of posterior collapse.
+
+Data flows one way, and a module imports only from its left::
+
+    data -> spectrum -> ppca -> linear_vae -> landscape -> stationary -> claims, figures -> chapters
+                                linear_vae -> linear_training
+
+Conventions that hold throughout: covariances divide by N, never by N - 1; the observation noise
+variance is ``sigma_sq`` and its logarithm ``log_sigma_sq``; likelihoods and ELBOs are per
+observation, in nats; theory is in float64; everything random takes a ``torch.Generator``.
+"""
