@@ -1,0 +1,1 @@
+"""Every figure of the book, one module a chapter, in one style. Nothing here computes results."""
