@@ -1,0 +1,81 @@
+// Evaluated in a loaded page: waits until it is complete, then reports what the tests look at.
+async () => {
+  const MATHJAX_MS = 15000;
+  const PLOT_MS = 10000;
+  const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+  const waitFor = async (condition, ms) => {
+    const end = performance.now() + ms;
+    while (!condition() && performance.now() < end) await pause(25);
+    return Boolean(condition());
+  };
+  const text = (node) => (node?.textContent ?? "").replace(/\s+/g, " ").trim();
+  const where = (node) => {
+    const owner = node.closest("[id]");
+    return `<${node.localName} class="${node.className}"> in #${owner ? owner.id : "?"}`;
+  };
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  // The caption of a picture: its own <figcaption>, or that of the figure around it.
+  const caption = (node) =>
+    text(node.querySelector("figcaption") ?? node.closest("figure")?.querySelector("figcaption"));
+
+  const article = document.querySelector("article") ?? document.body;
+  const formulas = all(".math");
+  let mathjax = "not needed";
+  if (formulas.length > 0) {
+    const started = await waitFor(() => window.MathJax?.startup?.promise, MATHJAX_MS);
+    if (started) await window.MathJax.startup.promise;
+    mathjax = started ? "ready" : "absent";
+  }
+
+  const plots = all(".plotly-graph-div, .js-plotly-plot");
+  const drawn = (plot) => plot.querySelector(".main-svg") !== null;
+  await waitFor(() => plots.every(drawn), PLOT_MS);
+  await document.fonts.ready;
+
+  const rawTex = /\\[()[\]]|\$\$|\\begin\{|\\[a-zA-Z]{2,}|\$[^$\s][^$]*[\\^_][^$]*\$/;
+  const skipped = "code, pre, script, style, noscript, textarea, mjx-container, template";
+  const unrendered = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode;
+    if (!node.parentElement.closest(skipped) && rawTex.test(node.data)) {
+      unrendered.push(text(node).slice(0, 80));
+    }
+  }
+  if (rawTex.test(document.title)) unrendered.push(`title: ${document.title}`);
+
+  // An unknown macro is not an error to MathJax: it is set as text, in red.
+  const faults =
+    "mjx-merror, [data-mml-node='merror'], [data-mml-node='mtext'][fill='red'], " +
+    "mtext[mathcolor='red']";
+
+  return {
+    title: document.title,
+    theme: document.documentElement.dataset.theme,
+    mathjax,
+    formulas: formulas.length,
+    containers: all("mjx-container").length,
+    unrenderedFormulas: formulas
+      .filter((formula) => formula.querySelectorAll("mjx-container").length !== 1)
+      .map((formula) => text(formula).slice(0, 80)),
+    mathFaults: all(faults).map((fault) => text(fault.closest("mjx-container") ?? fault)),
+    rawTex: unrendered,
+    images: all("img", article).map((image) => ({
+      source: image.getAttribute("src").slice(0, 120),
+      alt: (image.getAttribute("alt") ?? "").trim(),
+      caption: caption(image),
+      loaded: image.complete && image.naturalWidth > 0,
+    })),
+    figures: all("figure", article).map((figure) => ({
+      where: where(figure),
+      caption: caption(figure),
+    })),
+    interactive: all(".interactive-figure", article).map((figure) => ({
+      where: where(figure),
+      label: (figure.getAttribute("aria-label") ?? "").trim(),
+      caption: caption(figure),
+    })),
+    stray: plots.filter((plot) => !plot.closest(".interactive-figure")).map(where),
+    blank: plots.filter((plot) => !drawn(plot)).map(where),
+  };
+};
