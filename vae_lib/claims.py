@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vae_lib.tables import Table
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -43,26 +45,18 @@ class Claim:
         return f"{low} to {high}"
 
 
-class ClaimTable(tuple[Claim, ...]):
-    """Claims that show themselves as a Markdown table."""
-
-    def _repr_markdown_(self) -> str:
-        rows = [
-            f"| {claim.statement} | {_number(claim.measured)} {claim.unit} | {claim.criterion} "
-            f"| {'holds' if claim.holds else '**does not hold**'} |"
-            for claim in self
-        ]
-        return "\n".join(
-            ["| Claim | Live value | Criterion | Verdict |", "|---|---|---|---|", *rows]
+def table(claims: Sequence[Claim]) -> Table:
+    """Table of claims and verdicts, for the end of a chapter."""
+    rows = [
+        (
+            claim.statement,
+            f"{_number(claim.measured)} {claim.unit}".strip(),
+            claim.criterion,
+            "holds" if claim.holds else "**does not hold**",
         )
-
-    def __repr__(self) -> str:
-        return self._repr_markdown_()
-
-
-def table(claims: Sequence[Claim]) -> ClaimTable:
-    """Table of claims for display at the end of a chapter."""
-    return ClaimTable(claims)
+        for claim in claims
+    ]
+    return Table(("Claim", "Live value", "Criterion", "Verdict"), rows)
 
 
 def _number(value: float) -> str:

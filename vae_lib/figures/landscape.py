@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
@@ -85,21 +86,47 @@ def curvatures(
     return fig
 
 
-def escape(
-    sigma_sqs: Tensor,
-    measured: Mapping[int, Tensor],
-    predicted: Mapping[int, Tensor],
-    labels: Sequence[str],
+def slices(
+    lengths: Tensor,
+    rises: Sequence[Sequence[Tensor]],
+    parabolas: Sequence[Sequence[Tensor]],
+    titles: Sequence[str],
 ) -> Figure:
-    """Steps to escape a collapsed column, measured (dots) and predicted (lines), against noise."""
-    fig, ax = plt.subplots(figsize=(style.WIDTH, 3.8))
-    for (component, steps), label, color in zip(
-        measured.items(), labels, (style.BLUE, style.GREEN, style.PURPLE), strict=False
-    ):
-        kept = predicted[component].isfinite()
-        ax.plot(sigma_sqs[kept], predicted[component][kept], color=color, label=label)
-        seen = steps.isfinite()
-        ax.plot(sigma_sqs[seen], steps[seen], "o", color=color, markersize=4.5)
-    ax.set(xscale="log", yscale="log", xlabel="noise variance σ²", ylabel="steps to escape")
-    ax.legend()
+    """Likelihood along each of two eigenvectors, with the parabola of the curvature formula."""
+    fig, axes = plt.subplots(1, len(titles), figsize=(style.WIDTH, 2.7), sharey=True)
+    for ax, pair, curved, title in zip(axes, rises, parabolas, titles, strict=True):
+        for rise, parabola, color, name in zip(
+            pair, curved, (style.PURPLE, style.GREEN), ("uᵢ", "uⱼ"), strict=True
+        ):
+            ax.plot(lengths, rise, color=color, label=f"along {name}")
+            ax.plot(lengths, parabola, color=color, linestyle="--", linewidth=1.1)
+        ax.axhline(0, color=style.GREY, linewidth=0.8)
+        ax.set(title=title, xlabel="length")
+    top = max(float(rise.max()) for pair in rises for rise in pair)
+    low = min(float(rise.min()) for pair in rises for rise in pair)
+    axes[0].set_ylim(1.25 * low, 1.25 * top)
+    axes[0].set_ylabel("likelihood gained (nats)")
+    axes[0].legend(fontsize=8.5)
+    return fig
+
+
+class Escape(NamedTuple):
+    """Escape times of one series: ``predicted`` over ``curve``, ``measured`` over ``levels``."""
+
+    label: str
+    curve: Tensor
+    predicted: Tensor
+    levels: Tensor
+    measured: Tensor
+
+
+def escape(panels: Mapping[str, Sequence[Escape]]) -> Figure:
+    """One panel for each entry; its key labels the vertical axis."""
+    fig, axes = plt.subplots(1, len(panels), figsize=(style.WIDTH, 3.5))
+    for ax, (name, series) in zip(axes, panels.items(), strict=True):
+        for line, color in zip(series, (style.BLUE, style.GREEN, style.PURPLE), strict=False):
+            ax.plot(line.curve, line.predicted, color=color, label=line.label, linewidth=1.4)
+            ax.plot(line.levels, line.measured, "o", color=color, markersize=4)
+        ax.set(xscale="log", yscale="log", xlabel="noise variance σ²", ylabel=name)
+        ax.legend(fontsize=8.5)
     return fig

@@ -79,7 +79,8 @@ def digit_rows(rows: Mapping[str, Tensor], *, side: int = 28) -> Figure:
         for ax, column in zip(line, weights.T, strict=True):
             limit = float(column.abs().max())
             ax.imshow(column.reshape(side, side), cmap=style.DIVERGING, vmin=-limit, vmax=limit)
-        line[0].set_title(name, loc="left", fontsize=9.5)
+        # Wider than its axes: the title must not push the columns apart.
+        line[0].set_title(name, loc="left", fontsize=9.5).set_in_layout(False)
     style.bare(axes.flat)
     return fig
 

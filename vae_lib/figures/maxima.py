@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -26,10 +27,13 @@ def catalogue(
         ax.scatter(
             *zip(*chosen, strict=True), marker=marker, color=color, s=45, label=label, zorder=2
         )
-    for name, value, count in zip(names, values, escapes, strict=True):
-        ax.annotate(name, (count, value), xytext=(6, -3), textcoords="offset points", fontsize=8)
+    for name, value, count, both in zip(names, values, escapes, shared, strict=True):
+        above = (0, 7) if both else (0, -14)
+        ax.annotate(
+            name, (count, value), above, textcoords="offset points", ha="center", fontsize=8
+        )
     ax.set(xlabel="directions in which the ELBO rises", ylabel="ELBO (nats)")
-    ax.set_xlim(-0.4, max(escapes) + 0.9)
+    ax.margins(x=0.1, y=0.12)
     ax.legend(loc="upper right")
     return fig
 
@@ -53,14 +57,13 @@ def starts(steps: Tensor, deficits: Tensor) -> Figure:
 def saddle(angles: Tensor, scales: Tensor, elbo: Tensor, likelihood: Tensor) -> Figure:
     """ELBO and likelihood around a mixed saddle, over the columns' angle and a common length."""
     fig, axes = plt.subplots(1, 2, figsize=(style.WIDTH, 3.4), sharey=True)
-    for ax, grid, title in zip(
-        axes, (elbo, likelihood), ("best ELBO", "log-likelihood"), strict=True
-    ):
-        filled = ax.contourf(angles, scales, grid.T, levels=25, cmap="viridis")
+    levels = torch.linspace(float(elbo.min()), float(likelihood.max()), 26)
+    for ax, grid, title in zip(axes, (elbo, likelihood), ("best ELBO", "likelihood"), strict=True):
+        filled = ax.contourf(angles, scales, grid.T, levels=levels, cmap="viridis", extend="both")
         ax.plot(45, 1, "w+", markersize=11, markeredgewidth=2)
         ax.set(title=title, xlabel="angle of the columns (degrees)", xticks=range(0, 91, 45))
         ax.grid(False)
-        fig.colorbar(filled, ax=ax, label="nats" if ax is axes[1] else None, format="%.2f")
+    fig.colorbar(filled, ax=axes, label="nats", format="%.2f")
     axes[0].set_ylabel("length over the saddle's")
     return fig
 

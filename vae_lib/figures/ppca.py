@@ -33,6 +33,7 @@ def survivors(
     right.set(
         xscale="log", yscale="symlog", xlabel="noise variance σ²", ylabel="components above σ²"
     )
+    right.set_ylim(-0.2, None)
     return fig
 
 

@@ -1,0 +1,140 @@
+"""Figures with a knob. Each is HTML that needs nothing but the Plotly script beside the pages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from html import escape
+
+import plotly.graph_objects as go
+from torch import Tensor
+
+# Where the built pages find Plotly. Opened elsewhere, a figure says that it needs the book.
+PLOTLY = "../_static/vendor/plotly.min.js"
+
+_TEMPLATE = """
+<div class="interactive-figure" id="{name}" role="group" aria-label="{label}">
+<div class="interactive-control">
+<label for="{name}-slider">Noise variance σ²</label>
+<input type="range" id="{name}-slider" min="0" max="{last}" step="1" value="{start}">
+<output for="{name}-slider"></output>
+</div>
+<div class="interactive-plot" id="{name}-plot" role="img" aria-label="{label}"></div>
+<p class="interactive-readout" aria-live="polite"></p>
+<script src="{plotly}"></script>
+<script>
+(() => {{
+  const data = {data};
+  const box = document.getElementById("{name}");
+  const plot = document.getElementById("{name}-plot");
+  const slider = box.querySelector("input");
+  const output = box.querySelector("output");
+  const readout = box.querySelector(".interactive-readout");
+  if (typeof Plotly === "undefined") {{
+    readout.textContent = "The slider works on the pages of the built book.";
+    return;
+  }}
+  const grid = step => data.along_j[step].map(b => data.along_i[step].map(a => a + b));
+  const describe = () => {{
+    const step = Number(slider.value);
+    output.textContent = data.sigma_sqs[step];
+    slider.setAttribute("aria-valuetext", "sigma squared = " + data.sigma_sqs[step]);
+    readout.textContent = data.readouts[step];
+    return step;
+  }};
+  const show = () => {{
+    const z = grid(describe());
+    const limit = Math.max(...z.map(row => Math.max(...row.map(Math.abs))));
+    Plotly.restyle(plot, {{z: [z, z], zmin: -limit, zmax: limit}}, [0, 1]);
+  }};
+  const z = grid(describe());
+  const limit = Math.max(...z.map(row => Math.max(...row.map(Math.abs))));
+  for (const trace of data.figure.data.slice(0, 2)) {{
+    Object.assign(trace, {{z, zmin: -limit, zmax: limit}});
+  }}
+  const settings = {{displayModeBar: false, responsive: true}};
+  Plotly.newPlot(plot, data.figure.data, data.figure.layout, settings);
+  slider.addEventListener("input", show);
+}})();
+</script>
+</div>
+"""
+
+
+def landscape(
+    name: str,
+    along: Tensor,
+    sigma_sqs: Sequence[float],
+    rises_i: Sequence[Tensor],
+    rises_j: Sequence[Tensor],
+    readouts: Sequence[str],
+    *,
+    start: int,
+    label: str,
+) -> str:
+    """HTML of the likelihood around two collapsed columns, with a slider for the noise.
+
+    The likelihood is a sum over the two columns, so that the page holds two curves for each
+    noise level and adds them up as the slider moves.
+
+    Args:
+        name: unique on the page; used for element ids.
+        along: lengths of both columns, (A,).
+        sigma_sqs: noise levels, one for each position of the slider.
+        rises_i: likelihood gained along the first eigenvector, (A,) for each level, in nats.
+        rises_j: the same along the second.
+        readouts: a sentence for each level.
+        start: initial position of the slider.
+        label: what is seen, for readers who do not see it.
+    """
+    lengths = [round(value, 4) for value in along.tolist()]
+    filled = go.Contour(
+        x=lengths,
+        y=lengths,
+        ncontours=24,
+        line={"width": 0},
+        colorbar={"title": {"text": "nats"}, "thickness": 12},
+        hovertemplate="a = %{x:.2f}, b = %{y:.2f}: %{z:.3f} nats<extra></extra>",
+        colorscale="PuOr",
+    )
+    zero = go.Contour(
+        x=lengths,
+        y=lengths,
+        contours={"type": "constraint", "operation": "=", "value": 0},
+        line={"color": "black", "width": 1},
+        showscale=False,
+        showlegend=False,
+        hoverinfo="skip",
+    )
+    figure = go.Figure([filled, zero])
+    figure.update_layout(
+        height=430,
+        margin={"l": 50, "r": 10, "t": 10, "b": 50},
+        paper_bgcolor="white",
+        plot_bgcolor="white",
+        font={"color": "#222", "size": 13},
+        xaxis={"title": {"text": "a, along the first eigenvector"}, "constrain": "domain"},
+        yaxis={"title": {"text": "b, along the second"}, "scaleanchor": "x"},
+        template="none",
+    )
+    data = {
+        "figure": json.loads(figure.to_json()),
+        "sigma_sqs": [f"{value:.3g}" for value in sigma_sqs],
+        "along_i": [_rounded(rise) for rise in rises_i],
+        "along_j": [_rounded(rise) for rise in rises_j],
+        "readouts": list(readouts),
+    }
+    # "</" would end the script element.
+    encoded = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/")
+    return _TEMPLATE.format(
+        name=escape(name, quote=True),
+        label=escape(label, quote=True),
+        last=len(sigma_sqs) - 1,
+        start=start,
+        plotly=PLOTLY,
+        data=encoded,
+    )
+
+
+def _rounded(values: Tensor) -> list[float]:
+    return [float(f"{value:.5g}") for value in values.tolist()]
