@@ -6,6 +6,7 @@ command, so that no shell and no make can read it as anything but text.
 
 import argparse
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def render(layout: Layout, profile: str) -> None:
 
 def chapter(layout: Layout, profile: str) -> None:
     """Execute and render one chapter with the parameters given."""
+    from book.pipeline.cache import cached_path
     from book.pipeline.chapters import find_chapter
     from book.pipeline.parameters import split_pairs
     from book.pipeline.profiles import plan_run
@@ -50,6 +52,11 @@ def chapter(layout: Layout, profile: str) -> None:
     name = os.environ.get("NAME", "")
     find_chapter(layout, name)
     run = plan_run(layout, name, profile, split_pairs(os.environ.get("PARAMS", "")))
+    # Ahead of the chapter, because a download reports its progress, and that belongs on no page.
+    if not cached_path(layout, run).is_file():
+        fetch = subprocess.run([sys.executable, "-m", "vae_lib.data"], cwd=layout.root, check=False)
+        if fetch.returncode:
+            raise BuildError(f"{name} was not run: its data could not be fetched, see above")
     page = render_chapter(layout, run, profile)
     print(f"The chapter is ready: open {layout.shown(page)}")
 
