@@ -48,13 +48,13 @@ $(STAMP): requirements.txt pyproject.toml
 	"$(PY)" -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch "$@"
 
-# First everything is checked and the chapters without current outputs are listed; those run side
-# by side, each its own target, so that one which fails does not stop the others; then the pages.
+# First everything is checked and the chapters without current outputs are listed; the data are
+# fetched, so that no two chapters do it at once; then the chapters run side by side, each its own target, so that one which fails does not stop the others; then the pages.
 book: setup
 	@mkdir -p _build
 	@$(PIPELINE) stale > _build/stale.txt
-	@[ ! -s _build/stale.txt ] || \
-	  $(MAKE) --no-print-directory --keep-going $(PARALLEL) $$(sed 's|^|execute/|' _build/stale.txt)
+	@[ ! -s _build/stale.txt ] || { $(PY) -m vae_lib.data && \
+	  $(MAKE) --no-print-directory --keep-going $(PARALLEL) $$(sed 's|^|execute/|' _build/stale.txt); }
 	@$(PIPELINE) render
 
 execute/%: setup
@@ -72,14 +72,15 @@ test: setup
 
 CODE := vae_lib tests book/pipeline
 
-# ruff does not read MyST, so the chapters are checked as the notebooks that they become.
+# ruff does not read MyST, so the chapters are checked as the notebooks that they become. Their
+# code is narrower than the library's, so that it fits the pages' column.
 lint: setup
 	$(PY) -m ruff check $(CODE)
 	$(PY) -m ruff format --check $(CODE)
 	@rm -rf _build/lint
 	@$(PIPELINE) notebooks _build/lint
 	$(PY) -m ruff check --no-respect-gitignore _build/lint
-	$(PY) -m ruff format --diff --no-respect-gitignore _build/lint
+	$(PY) -m ruff format --diff --line-length 78 --no-respect-gitignore _build/lint
 	@for source in $$(grep -l '{code-cell}' book/*.md); do \
 	  $(PY) -m jupytext --quiet --test --from md:myst --to ipynb "$$source" || exit 1; \
 	done
