@@ -55,7 +55,7 @@ def maximise(
     checks.integer("record_every", record_every, low=1)
     checks.positive("learning_rate", learning_rate)
     free = [parameter for parameter in parameters if parameter.requires_grad]
-    optimiser = torch.optim.Adam(free, lr=learning_rate, maximize=True)
+    optimiser = torch.optim.Adam(free, lr=learning_rate, maximize=True, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps) if decay else None
     recorded_steps: list[int] = []
     recorded_values: list[Tensor] = []

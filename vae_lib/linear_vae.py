@@ -76,8 +76,10 @@ def unchecked_elbo_terms(
     """
     dim = weights.shape[-2]
     variances = encoder.variances
-    encoded_cov = encoder.weights @ cov  # V S
-    latent_cov = encoded_cov @ encoder.weights.mT  # V S V^T, covariance of the posterior means
+    # S V^T rather than V S: its backward pass multiplies row-major matrices, ten times faster
+    # for small k.
+    encoded_cov = cov @ encoder.weights.mT
+    latent_cov = encoder.weights @ encoded_cov  # V S V^T, covariance of the posterior means
     gram = weights.mT @ weights
     kl = 0.5 * (
         (variances - variances.log() - 1).sum(-1) + latent_cov.diagonal(dim1=-2, dim2=-1).sum(-1)
@@ -85,7 +87,7 @@ def unchecked_elbo_terms(
     squared_error = (
         (gram.diagonal(dim1=-2, dim2=-1) * variances).sum(-1)
         + (gram * latent_cov).sum((-2, -1))
-        - 2 * (weights.mT * encoded_cov).sum((-2, -1))
+        - 2 * (weights * encoded_cov).sum((-2, -1))
         + cov.trace()
     )
     reconstruction = -0.5 * (dim * (ppca.LOG_2PI + sigma_sq.log()) + squared_error / sigma_sq)

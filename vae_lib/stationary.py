@@ -31,7 +31,7 @@ class ExtraPoint(NamedTuple):
     """A stationary point of the ELBO, k = 2, that is none of the likelihood.
 
     ``components`` are the eigenvectors it uses: two for two components mixed at 45 degrees, one
-    for a component that both columns share. ``weights`` is (n, 2).
+    for a component that both columns hold alike. ``weights`` is (n, 2).
     """
 
     components: tuple[int, ...]
@@ -80,7 +80,7 @@ def extra_points(spectrum: Spectrum, sigma_sq: float) -> list[ExtraPoint]:
 
     * two components i, j mixed at 45 degrees, with singular values^2 m_i - sigma_sq, where
       m_i = (lambda_i + (lambda_i lambda_j)^(1/2)) / 2, provided both m exceed sigma_sq;
-    * one component shared equally by both columns, with singular value^2 m - sigma_sq, where
+    * one component doubled, in both columns alike, with singular value^2 m - sigma_sq, where
       m = (lambda + (lambda^2 + 8 lambda sigma_sq)^(1/2)) / 4, provided lambda > sigma_sq.
 
     Raises:

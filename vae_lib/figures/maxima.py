@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import torch
@@ -38,8 +38,8 @@ def catalogue(
     return fig
 
 
-def starts(steps: Tensor, deficits: Tensor) -> Figure:
-    """What a thousand runs still lack against the global maximum: quantiles and the slowest."""
+def starts(steps: Tensor, deficits: Tensor, saddles: Mapping[str, float]) -> Figure:
+    """What many runs still lack against the global maximum, and where saddles lie below it."""
     fig, ax = plt.subplots()
     ordered = deficits.clamp_min(1e-16).sort(dim=1).values
     count = ordered.shape[1]
@@ -49,8 +49,10 @@ def starts(steps: Tensor, deficits: Tensor) -> Figure:
         ax.fill_between(steps, lower, upper, color=style.ELBO, alpha=alpha, linewidth=0, label=name)
     ax.plot(steps, ordered[:, count // 2], color=style.ELBO, label="median")
     ax.plot(steps, ordered[:, -1], color=style.VERMILION, linewidth=1, label="slowest at each step")
+    for (name, height), line in zip(saddles.items(), (":", "-.", (0, (1, 4))), strict=False):
+        ax.axhline(height, color="black", linestyle=line, linewidth=1, label=name)
     ax.set(yscale="log", xlabel="step", ylabel="global maximum less ELBO (nats)")
-    ax.legend()
+    ax.legend(fontsize=8.5, ncols=2)
     return fig
 
 
