@@ -405,7 +405,7 @@ def test_dividing_by_n_minus_1_lowers_the_maximum_by_a_known_amount(
 
 
 def test_on_1000_mnist_images_that_is_0_3922_nats(mnist):
-    """The number that a demo's comment puts down to rounding, to the four decimals it printed."""
+    """A published demonstration's N, n and k: the shift that its comment takes for rounding."""
     found = spectrum(mnist)
     right = ppca.max_log_likelihood(found.eigenvalues, 200)
     wrong = ppca.max_log_likelihood(with_n_minus_1(found, 1000).eigenvalues, 200)

@@ -319,12 +319,12 @@ def test_a_search_reports_one_unit_of_progress_a_step(make_generator):
     assert sum(calls) == 4
 
 
-@pytest.mark.parametrize("in_eigenbasis", [True, False])
-def test_invariants_do_not_see_signs_and_order_of_columns(make_generator, in_eigenbasis):
-    generator = make_generator(12)
-    _, found = diagonal_problem(SPECTRA["five"]) if in_eigenbasis else problem(generator, "five")
+def test_invariants_do_not_see_signs_and_order_of_columns(make_generator):
+    """At random points, and at extra points in the eigenbasis, whose two columns are equally long
+    and so are told apart by nothing there. (In another basis equal lengths leave a choice.)"""
+    _, found = diagonal_problem(SPECTRA["five"])
     points = [point.weights for point in stationary.extra_points(found, 1.0)]
-    points += [normal(generator, 5, 2) for _ in range(5)]
+    points += [normal(make_generator(12), 5, 2) for _ in range(5)]
     for weights in points:
         expected = stationary.invariants(weights)
         for signs in ((1, 1), (1, -1), (-1, 1), (-1, -1)):

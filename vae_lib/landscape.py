@@ -181,7 +181,8 @@ def elbo_escape_rate(eigenvalue: float | Tensor, sigma_sq: float | Tensor) -> Te
     eigenvalue = checks.positive("eigenvalue", eigenvalue)
     trace = -(1 / sigma_sq + eigenvalue)
     determinant = eigenvalue * (sigma_sq - eigenvalue) / sigma_sq.square()
-    return 0.5 * (trace + (trace.square() - 4 * determinant).sqrt())
+    # The larger root, written so that nothing cancels where it is close to 0.
+    return -2 * determinant / ((trace.square() - 4 * determinant).sqrt() - trace)
 
 
 def ascend_until(
@@ -201,10 +202,11 @@ def ascend_until(
     checks.positive("step_size", step_size)
     checks.integer("max_steps", max_steps, low=1)
     point = start.clone()
-    for step in range(max_steps):
+    for step in range(max_steps + 1):
         if done(point):
             return step
-        point = point + step_size * gradient(point)
+        if step < max_steps:
+            point = point + step_size * gradient(point)
     raise RuntimeError(f"gradient ascent was not done after max_steps = {max_steps} steps")
 
 

@@ -130,9 +130,10 @@ def train_stochastic(
         ValueError: ``data`` has another dimension, ``batch_size`` is outside [1, N], or as
             :func:`maximise`.
     """
-    checks.tensor("data", data, None, model.weights.shape[0])
+    checks.matrix("data", data, None, model.weights.shape[0])
     checks.integer("batch_size", batch_size, low=1, high=len(data))
-    cov = data.T @ data / len(data)
+    cov = (data.T @ data / len(data)).to(model.weights.dtype)
+    data = data.to(model.weights.dtype)
 
     def objective() -> Tensor:
         rows = torch.randint(len(data), (batch_size,), generator=generator)
@@ -152,7 +153,7 @@ def train_stochastic(
 
 def _recorded(value: Tensor | None, evaluate: Callable[[], Tensor] | None, step: int) -> Tensor:
     with torch.no_grad():
-        value = value.detach().clone() if evaluate is None else evaluate()
+        value = (value if evaluate is None else evaluate()).detach().clone()
     if not bool(torch.isfinite(value).all()):
         raise FloatingPointError(
             f"the objective is no longer finite at step {step}; a smaller learning_rate may help"

@@ -206,6 +206,7 @@ class LinearVAE(nn.Module):
         scale: float = 1e-2,
     ) -> None:
         super().__init__()
+        dim = checks.integer("dim", dim, low=2)
         latent_dim = checks.latent_dim(latent_dim, dim)
         checks.positive("scale", scale)
         log_sigma_sq = checks.positive("sigma_sq", sigma_sq).log()

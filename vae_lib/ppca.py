@@ -90,7 +90,7 @@ def log_prob(model: PPCA, data: Tensor) -> Tensor:
         ValueError: ``data`` is not a finite float64 matrix with n columns.
     """
     weights, sigma_sq, mean = model
-    checks.tensor("data", data, None, len(mean))
+    checks.matrix("data", data, None, len(mean))
     centred = data - mean
     factor = torch.linalg.cholesky(inner(weights, sigma_sq))
     projected = torch.linalg.solve_triangular(factor, weights.T @ centred.T, upper=False)
@@ -107,7 +107,7 @@ def posterior(model: PPCA, data: Tensor) -> Posterior:
         ValueError: ``data`` is not a finite float64 matrix with n columns.
     """
     weights, sigma_sq, mean = model
-    checks.tensor("data", data, None, len(mean))
+    checks.matrix("data", data, None, len(mean))
     precision = inner(weights, sigma_sq)
     latent_mean = torch.linalg.solve(precision, weights.T @ (data - mean).T).T
     return Posterior(latent_mean, sigma_sq * torch.linalg.inv(precision))
@@ -156,7 +156,7 @@ def mle(spectrum: Spectrum, k: int, *, rotation: Tensor | None = None) -> PPCA:
         rotation: R, any orthogonal (k, k) matrix; the identity where it is not given.
 
     Raises:
-        ValueError: as :func:`mle_sigma_sq`.
+        ValueError: as :func:`mle_sigma_sq`, or ``rotation`` is not orthogonal.
     """
     sigma_sq = mle_sigma_sq(spectrum.eigenvalues, k)
     return mle_at(spectrum, k, sigma_sq, rotation=rotation)
@@ -175,7 +175,7 @@ def mle_at(
     active = range(min(k, spectrum.count_above(sigma_sq)))
     weights = stationary_weights(spectrum, tuple(active), k, sigma_sq)
     if rotation is not None:
-        weights = weights @ checks.tensor("rotation", rotation, k, k)
+        weights = weights @ checks.orthogonal("rotation", rotation, k)
     return PPCA(weights, sigma_sq, spectrum.mean)
 
 
@@ -228,7 +228,7 @@ def stationary_log_likelihood(
     """
     checks.eigenvalues("eigenvalues", eigenvalues)
     sigma_sq = checks.positive("sigma_sq", sigma_sq)
-    kept = _active_mask(eigenvalues, active, sigma_sq)
+    kept = active_mask(eigenvalues, active, sigma_sq)
     dim, num_active = len(eigenvalues), len(active)
     log_det = eigenvalues[kept].log().sum() + (dim - num_active) * sigma_sq.log()
     distance = num_active + eigenvalues[~kept].sum() / sigma_sq
@@ -247,7 +247,7 @@ def stationary_weights(
     k = checks.latent_dim(k, spectrum.dim)
     if len(active) > k:
         raise ValueError(f"active must hold at most k = {k} components, got {len(active)}")
-    _active_mask(spectrum.eigenvalues, active, sigma_sq)
+    active_mask(spectrum.eigenvalues, active, sigma_sq)
     chosen = list(active)
     weights = spectrum.eigenvectors.new_zeros(spectrum.dim, k)
     lengths = (spectrum.eigenvalues[chosen] - sigma_sq).sqrt()
@@ -255,7 +255,12 @@ def stationary_weights(
     return weights
 
 
-def _active_mask(eigenvalues: Tensor, active: tuple[int, ...], sigma_sq: Tensor) -> Tensor:
+def active_mask(eigenvalues: Tensor, active: tuple[int, ...], sigma_sq: Tensor) -> Tensor:
+    """(n,) mask of an active set.
+
+    Raises:
+        ValueError: a component out of range, named twice, or with eigenvalue <= ``sigma_sq``.
+    """
     for j in active:
         checks.integer("active", j, low=0, high=len(eigenvalues) - 1)
     if len(set(active)) != len(active):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vae_lib import checks, landscape
+from vae_lib import checks, landscape, ppca
 from vae_lib.spectrum import Spectrum
 
 Objective = Callable[[Tensor], Tensor]
@@ -65,9 +65,13 @@ def predicted_kind(
     """
     checks.eigenvalues("eigenvalues", eigenvalues)
     k = checks.latent_dim(k, len(eigenvalues))
+    noise = checks.positive("sigma_sq", sigma_sq)
+    if len(active) > k:
+        raise ValueError(f"active must hold at most k = {k} components, got {len(active)}")
+    ppca.active_mask(eigenvalues, active, noise)
     unused = eigenvalues[[j for j in range(len(eigenvalues)) if j not in active]]
-    scales = eigenvalues[list(active)].tolist() + [float(sigma_sq)] * (k > len(active))
-    moves = [landscape.curvature(unused, sigma_sq, scale) for scale in scales]
+    scales = eigenvalues[list(active)].tolist() + [noise.item()] * (k > len(active))
+    moves = [landscape.curvature(unused, noise, scale) for scale in scales]
     radial = [torch.full((len(active),), -1.0, dtype=torch.float64)]
     return landscape.kind(torch.cat(moves + radial))
 
@@ -169,7 +173,9 @@ def _second_derivative(objective: Objective) -> Objective:
 def invariants(weights: Tensor) -> Tensor:
     """(..., k + n k): what W and its images under signs and order of columns have in common.
 
-    Sorted column lengths, and |W| with the columns in that order.
+    Sorted column lengths, and |W| with the columns in that order. Columns of equal length keep
+    the order they have, so that points are comparable only if such columns also agree in their
+    absolute values, as those of :func:`extra_points` do in the basis of the eigenvectors.
     """
     lengths = weights.norm(dim=-2)
     order = lengths.argsort(dim=-1, descending=True)
