@@ -373,3 +373,16 @@ def test_the_first_real_pixels():
     assert (pixels.min(), pixels.max()) == (0, 1)
     # The mean over all training images is known to be 0.1307; 1000 images stay close to it.
     assert pixels.mean().item() == pytest.approx(0.1307, abs=0.005)
+
+
+def test_the_sharded_order_takes_as_many_images_from_each_of_ten_files():
+    order = data.sharded_order(1000)
+    assert len(order.unique()) == 1000
+    assert torch.bincount(order % 10).tolist() == [100] * 10
+    assert torch.equal(data.sharded_order(60_000).sort().values, torch.arange(60_000))
+
+
+@pytest.mark.parametrize("num_images", [0, 5, 1005, 60_010, 1000.0, True])
+def test_the_sharded_order_refuses_what_it_cannot_deal_out(num_images: object):
+    with pytest.raises(ValueError, match="num_images"):
+        data.sharded_order(num_images)

@@ -129,6 +129,33 @@ def mnist_pixels(
     return images[:num_images].flatten(1).to(dtype) / 255
 
 
+def sharded_order(num_images: int) -> Tensor:
+    """Indices of the training images that TensorFlow Datasets 1.x served first, in 2019.
+
+    It dealt the images in turn to ten files, shuffled the records of each with one
+    ``numpy.random.RandomState(42)``, and read from all files in turn.
+
+    Args:
+        num_images: how many, a multiple of 10 from 10 to 60,000.
+
+    Returns:
+        (num_images,), int64, one file after the other.
+
+    Raises:
+        ValueError: ``num_images`` is no such multiple.
+    """
+    count, shards = 60_000, 10
+    if checks.integer("num_images", num_images, low=shards, high=count) % shards:
+        raise ValueError(f"num_images must be a multiple of {shards}, got {num_images}")
+    random = np.random.RandomState(42)  # NumPy's legacy generator, whose stream is frozen
+    order = []
+    for shard in range(shards):
+        records = np.arange(shard, count, shards)
+        random.shuffle(records)
+        order.append(records[: num_images // shards])
+    return torch.from_numpy(np.concatenate(order))
+
+
 def _raw_folder(root: str | os.PathLike[str] | None) -> Path:
     root = root or os.environ.get("VAE_LIB_DATA")
     root = root or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "vae_lib")

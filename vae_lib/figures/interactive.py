@@ -12,6 +12,14 @@ from torch import Tensor
 # Where the built pages find Plotly. Opened elsewhere, a figure says that it needs the book.
 PLOTLY = "../_static/vendor/plotly.min.js"
 
+_PAPER = {
+    "height": 420,
+    "paper_bgcolor": "white",
+    "plot_bgcolor": "white",
+    "font": {"color": "#222", "size": 13},
+    "template": "none",
+}
+
 _TEMPLATE = """
 <div class="interactive-figure" id="{name}" role="group" aria-label="{label}">
 <div class="interactive-control">
@@ -19,7 +27,10 @@ _TEMPLATE = """
 <input type="range" id="{name}-slider" min="0" max="{last}" step="1" value="{start}">
 <output for="{name}-slider"></output>
 </div>
-<div class="interactive-plot" id="{name}-plot" role="img" aria-label="{label}"></div>
+<div class="interactive-plots">
+<div id="{name}-plot" role="img" aria-label="{label}"></div>
+<div id="{name}-surface" role="img" aria-label="The same as a surface that can be turned."></div>
+</div>
 <p class="interactive-readout" aria-live="polite"></p>
 <script src="{plotly}"></script>
 <script>
@@ -27,6 +38,7 @@ _TEMPLATE = """
   const data = {data};
   const box = document.getElementById("{name}");
   const plot = document.getElementById("{name}-plot");
+  const surface = document.getElementById("{name}-surface");
   const slider = box.querySelector("input");
   const output = box.querySelector("output");
   const readout = box.querySelector(".interactive-readout");
@@ -42,18 +54,24 @@ _TEMPLATE = """
     readout.textContent = data.readouts[step];
     return step;
   }};
-  const show = () => {{
+  const largest = z => Math.max(...z.map(row => Math.max(...row.map(Math.abs))));
+  // Surfaces need WebGL. Where there is none the contours stand alone.
+  const webgl = document.createElement("canvas").getContext("webgl") !== null;
+  surface.hidden = !webgl;
+  const settings = {{displayModeBar: false, responsive: true, scrollZoom: false}};
+  const draw = update => {{
     const z = grid(describe());
-    const limit = Math.max(...z.map(row => Math.max(...row.map(Math.abs))));
-    Plotly.restyle(plot, {{z: [z, z], zmin: -limit, zmax: limit}}, [0, 1]);
+    const limit = largest(z);
+    update(plot, data.contours, {{z, zmin: -limit, zmax: limit}});
+    if (webgl) update(surface, data.surface, {{z, cmin: -limit, cmax: limit}});
   }};
-  const z = grid(describe());
-  const limit = Math.max(...z.map(row => Math.max(...row.map(Math.abs))));
-  for (const trace of data.figure.data.slice(0, 2)) {{
-    Object.assign(trace, {{z, zmin: -limit, zmax: limit}});
-  }}
-  const settings = {{displayModeBar: false, responsive: true}};
-  Plotly.newPlot(plot, data.figure.data, data.figure.layout, settings);
+  draw((element, figure, values) => {{
+    for (const trace of figure.data) Object.assign(trace, values);
+    Plotly.newPlot(element, figure.data, figure.layout, settings);
+  }});
+  const show = () => draw((element, figure, values) => {{
+    Plotly.restyle(element, {{...values, z: figure.data.map(() => values.z)}});
+  }});
   slider.addEventListener("input", show);
 }})();
 </script>
@@ -88,14 +106,15 @@ def landscape(
         label: what is seen, for readers who do not see it.
     """
     lengths = [round(value, 4) for value in along.tolist()]
+    scale = {"title": {"text": "nats"}, "thickness": 12, "orientation": "h", "y": -0.25}
     filled = go.Contour(
         x=lengths,
         y=lengths,
         ncontours=24,
         line={"width": 0},
-        colorbar={"title": {"text": "nats"}, "thickness": 12},
-        hovertemplate="a = %{x:.2f}, b = %{y:.2f}: %{z:.3f} nats<extra></extra>",
         colorscale="PuOr",
+        colorbar={**scale, "yanchor": "top"},
+        hovertemplate="a = %{x:.2f}, b = %{y:.2f}: %{z:.3f} nats<extra></extra>",
     )
     zero = go.Contour(
         x=lengths,
@@ -106,19 +125,30 @@ def landscape(
         showlegend=False,
         hoverinfo="skip",
     )
-    figure = go.Figure([filled, zero])
-    figure.update_layout(
-        height=430,
-        margin={"l": 50, "r": 10, "t": 10, "b": 50},
-        paper_bgcolor="white",
-        plot_bgcolor="white",
-        font={"color": "#222", "size": 13},
-        xaxis={"title": {"text": "a, along the first eigenvector"}, "constrain": "domain"},
+    contours = go.Figure([filled, zero])
+    contours.update_layout(
+        _PAPER,
+        margin={"l": 50, "r": 10, "t": 10, "b": 130},
+        xaxis={"title": {"text": "a, along the first"}, "constrain": "domain"},
         yaxis={"title": {"text": "b, along the second"}, "scaleanchor": "x"},
-        template="none",
+    )
+    surface = go.Figure(
+        go.Surface(x=lengths, y=lengths, colorscale="PuOr", showscale=False, hoverinfo="skip")
+    )
+    axis = {"showticklabels": False}
+    surface.update_layout(
+        _PAPER,
+        margin={"l": 0, "r": 0, "t": 0, "b": 0},
+        scene={
+            "xaxis": {**axis, "title": {"text": "a"}},
+            "yaxis": {**axis, "title": {"text": "b"}},
+            "zaxis": {**axis, "title": {"text": ""}},
+            "camera": {"eye": {"x": 1.5, "y": -1.8, "z": 1.0}},
+        },
     )
     data = {
-        "figure": json.loads(figure.to_json()),
+        "contours": json.loads(contours.to_json()),
+        "surface": json.loads(surface.to_json()),
         "sigma_sqs": [f"{value:.3g}" for value in sigma_sqs],
         "along_i": [_rounded(rise) for rise in rises_i],
         "along_j": [_rounded(rise) for rise in rises_j],
