@@ -133,14 +133,6 @@ TAKE_POSITIVE = {
         "eigenvalue",
         lambda value: landscape.elbo_escape_rate(value, 1.0),
     ),
-    "steps_from_time, step_size": (
-        "step_size",
-        lambda value: landscape.steps_from_time(LENGTHS, value),
-    ),
-    "steps_in_linear_phase, step_size": (
-        "step_size",
-        lambda value: landscape.steps_in_linear_phase(LENGTHS, value, 10.0),
-    ),
     "ascend_until, step_size": (
         "step_size",
         lambda value: landscape.ascend_until(

@@ -9,7 +9,6 @@ the columns stay orthogonal and the gap is 0 (see ``linear_vae``).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -208,17 +207,3 @@ def ascend_until(
         if step < max_steps:
             point = point + step_size * gradient(point)
     raise RuntimeError(f"gradient ascent was not done after max_steps = {max_steps} steps")
-
-
-def steps_from_time(time: Tensor, step_size: float | Tensor) -> Tensor:
-    """Steps of size ``step_size`` that cover ``time`` of gradient flow, to first order."""
-    return time / checks.positive("step_size", step_size)
-
-
-def steps_in_linear_phase(rate: Tensor, step_size: float, growth: float) -> Tensor:
-    """Exact steps of gradient ascent on a quadratic to grow by ``growth``:
-
-    log(growth) / log(1 + step_size rate).
-    """
-    checks.positive("step_size", step_size)
-    return math.log(growth) / torch.log1p(step_size * rate)
