@@ -65,7 +65,7 @@ chapter: setup
 
 # The tests of the site come last: they look at the book in a browser.
 test: setup
-	$(PY) -m pytest -n $(JOBS) tests --ignore=tests/site
+	$(PY) -m pytest -n $(JOBS) --dist worksteal tests --ignore=tests/site
 	$(MAKE) --no-print-directory book
 	$(PY) -m tests.site.chromium
 	$(PY) -m pytest tests/site
