@@ -1,0 +1,66 @@
+"""Named arrays in a file that is whole or absent, and that no one can make run code.
+
+A checkpoint is NumPy's ``.npz``: a zip archive whose members carry a checksum each. It is read
+with ``allow_pickle=False``, so that it holds numbers and text and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint is damaged, or belongs to another run. The message names the file."""
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let ``write`` fill a file beside ``path``, then rename it: ``path`` is never half written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+
+
+def save(path: Path, arrays: dict[str, np.ndarray], *, owner: str) -> None:
+    """Write ``arrays``; ``owner`` says whose they are, for :func:`load` to compare."""
+    entries = {**arrays, "owner": np.array(owner)}
+    write_whole(path, lambda file: np.savez(file, **entries))
+
+
+def load(path: Path, *, owner: str) -> dict[str, np.ndarray]:
+    """Read what :func:`save` wrote for the same ``owner``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: it is truncated, edited, no checkpoint, or another owner's.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"the checkpoint {path} is damaged ({error}); delete it to start that run again"
+        ) from error
+    found = str(arrays.pop("owner", "no one"))
+    if found != owner:
+        raise CheckpointError(
+            f"the checkpoint {path} belongs to {found}, not to {owner}; delete it, "
+            "or choose another folder"
+        )
+    return arrays
