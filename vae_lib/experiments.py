@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from vae_lib.training import Member, generator
 from vae_lib.transforms import check_alpha
 from vae_lib.vae import GaussianVAE, mlp
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 SIGMA_SQ_INITS = (10.0, 1.0, 0.1, 0.01, 0.001)
 MNIST_ALPHA = 1e-6  # what the poster's table implies, see chapter 5
 
@@ -91,6 +93,11 @@ class Profile:
         """The members in groups that train together, always the same ones."""
         size = self.ensemble_size
         return [self.members[start : start + size] for start in range(0, len(self.members), size)]
+
+
+def ledger_folder(profile: Profile) -> Path:
+    """Where the book keeps the ledger of a profile's long run."""
+    return REPOSITORY / "book" / "recorded" / f"{profile.setting.dataset}-{profile.name}"
 
 
 def row_name(*, sigma_sq_init: float, learned: bool) -> str:

@@ -27,9 +27,11 @@ from vae_lib.data import DataError
 from vae_lib.evaluation import EVALUATION_SEED, evaluate, importance_bound
 from vae_lib.experiments import (
     PROFILES,
+    REPOSITORY,
     Profile,
     Setting,
     build_model,
+    ledger_folder,
     load_images,
     row_name,
     run_id,
@@ -38,7 +40,6 @@ from vae_lib.training import Member, Trainer, data_mean, generator, train
 from vae_lib.transforms import dequantise, log_abs_det, logit, mean_log_abs_det, uniform_noise
 
 CHECKPOINT_SECONDS = 60.0
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def sweep(
@@ -338,9 +339,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, help="of the checkpoints")
     given = parser.parse_args(arguments)
     profile = PROFILES[given.profile]
-    name = f"{profile.setting.dataset}-{profile.name}"
-    folder = given.folder or REPOSITORY / "book" / "recorded" / name
-    work = given.work or REPOSITORY / "_build" / "sweeps" / name
+    folder = given.folder or ledger_folder(profile)
+    work = given.work or REPOSITORY / "_build" / "sweeps" / ledger_folder(profile).name
     workers = given.workers or (1 if given.device != "cpu" else joblib.cpu_count())
     try:
         rows = sweep(
