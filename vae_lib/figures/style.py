@@ -21,6 +21,9 @@ GREY = "#6b6b6b"
 ELBO, LIKELIHOOD = BLUE, VERMILION
 # sigma_sq above, between and below the eigenvalues shown: from collapse to escape.
 REGIMES = (VERMILION, ORANGE, BLUE)
+# The table's noise variances, from collapse to none; the same colour on every page.
+SIGMA_SQ_COLORS = {10.0: VERMILION, 1.0: ORANGE, 0.1: GREEN, 0.01: BLUE, 0.001: PURPLE}
+MARKERS = {"fixed": "o", "learned": "^"}
 KINDS = {"maximum": BLUE, "saddle": ORANGE, "minimum": VERMILION, "degenerate": GREY}
 DIVERGING = "PuOr"
 WIDTH = 6.4  # inches: text stays legible when the figure shrinks to a phone's width
