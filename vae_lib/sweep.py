@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import math
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
+from typing import NamedTuple
 
 import joblib
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from vae_lib import checkpoints, checks, results
@@ -38,8 +42,23 @@ from vae_lib.experiments import (
 )
 from vae_lib.training import Member, Trainer, data_mean, generator, train
 from vae_lib.transforms import dequantise, log_abs_det, logit, mean_log_abs_det, uniform_noise
+from vae_lib.vae import GaussianVAE
 
 CHECKPOINT_SECONDS = 60.0
+MEMBER_COLUMNS = tuple(field.name for field in fields(Member))
+MEASURES = (
+    "elbo",
+    "elbo_se",
+    "tuned_elbo",
+    "sigma_sq",
+    "tuned_sigma_sq",
+    "kl",
+    "log_abs_det",
+    "collapse_percent",
+    "active_units",
+    "iwae",
+    "iwae_elbo",
+)
 
 
 def sweep(
@@ -89,7 +108,7 @@ def sweep(
             threads=threads,
             device=device,
             checkpoint_seconds=checkpoint_seconds,
-            commit=commit(),
+            code=commit(),
         )
         for members in pending
     )
@@ -113,7 +132,7 @@ def run_ensemble(
     threads: int = 1,
     device: str = "cpu",
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    commit: str = "unknown",
+    code: str,
 ) -> None:
     """Train one ensemble, from its checkpoint where there is one, and add its rows."""
     torch.set_num_threads(threads)
@@ -142,22 +161,16 @@ def run_ensemble(
         counter.write_text(str(trainer.epoch * len(members)))
 
     train(trainer, epochs=setting.epochs, after_epoch=after_epoch)
-    provenance = {
-        "device": _device_name(device),
-        "threads": threads,
-        "precision": "tf32" if profile.tf32 and trainer.device.type == "cuda" else "float32",
-        "versions": f"python {sys.version.split()[0]}, torch {torch.__version__}, "
-        f"numpy {np.__version__}",
-        "commit": commit,
-    }
+    on = provenance(profile, device) | {"commit": code}
     for place in range(len(members)):
-        add_result(trainer, place, setting, images, folder=folder, provenance=provenance)
+        found = result(trainer, place, setting, images, provenance=on)
+        results.add_row(folder, found.row, curve=found.curve, latents=found.latents)
     checkpoint.unlink(missing_ok=True)
     counter.write_text(str(setting.epochs * len(members)))
 
 
 def make_trainer(
-    setting: Setting, members: Sequence[Member], images: torch.Tensor, *, device: str = "cpu"
+    setting: Setting, members: Sequence[Member], images: Tensor, *, device: str = "cpu"
 ) -> Trainer:
     """A trainer in its initial state, whose history holds ELBOs of pixel values."""
     offset, _ = mean_log_abs_det(
@@ -174,29 +187,29 @@ def make_trainer(
     )
 
 
-def add_result(
+class Result(NamedTuple):
+    """What the ledger keeps of a run: see :func:`vae_lib.results.add_row`."""
+
+    row: results.Row
+    curve: list[list[float]]
+    latents: list[list[float]]
+
+
+def result(
     trainer: Trainer,
     place: int,
     setting: Setting,
-    images: torch.Tensor,
+    images: Tensor,
     *,
-    folder: Path,
-    provenance: dict[str, results.Value],
-) -> None:
-    """Measure the member at ``place`` in ``trainer.members`` and add its row to the ledger."""
+    provenance: Mapping[str, results.Value],
+) -> Result:
+    """Measure the member at ``place`` in ``trainer.members``, in float64, on ``images`` (N, n)."""
     member = trainer.members[place]
-    nan = float("nan")
     row: results.Row = {
         "run": run_id(setting, member),
         "dataset": setting.dataset,
         "row": row_name(sigma_sq_init=member.sigma_sq_init, learned=member.learned),
-        "learned": member.learned,
-        "sigma_sq_init": member.sigma_sq_init,
-        "seed": member.seed,
-        "learning_rate": member.learning_rate,
-        "beta": member.beta,
-        "anneal_epochs": member.anneal_epochs,
-        "centred": member.centred,
+        **{name: getattr(member, name) for name in MEMBER_COLUMNS},
         "hidden": "-".join(map(str, setting.hidden)),
         "latent_dim": setting.latent_dim,
         "batch_size": setting.batch_size,
@@ -211,40 +224,38 @@ def add_result(
         "ensemble": len(trainer.members),
         **provenance,
     }
-    latents: list[list[float]] = []
-    if place in trainer.alive:
-        model = trainer.model.select(trainer.alive.index(place))
-        shift = data_mean(images, alpha=setting.alpha) if member.centred else None
-        measures = evaluate(model, images, alpha=setting.alpha, shift=shift)
-        bound, elbo = _importance(model, images, setting, shift)
-        row |= {
-            "elbo": measures.elbo,
-            "elbo_se": measures.elbo_se,
-            "tuned_elbo": measures.tuned_elbo,
-            "sigma_sq": measures.sigma_sq,
-            "tuned_sigma_sq": measures.tuned_sigma_sq,
-            "kl": measures.kl,
-            "log_abs_det": measures.log_abs_det,
-            "collapse_percent": 100 * measures.collapse,
-            "active_units": measures.active_units,
-            "iwae": bound,
-            "iwae_elbo": elbo,
-        }
-        latents = torch.stack(
-            [measures.kl_per_latent, measures.mean_variance, measures.collapse_epsilon], dim=1
-        ).tolist()
-    else:
-        epoch = int(trainer.diverged_at[place])
-        row |= {"status": f"diverged in epoch {epoch}", "epochs": epoch, "active_units": 0}
-        row |= {"steps": epoch * trainer.steps_per_epoch}
-        row |= {column: nan for column, kind in results.COLUMNS.items() if column not in row}
-        row.pop("sha256")
     curve = np.stack(trainer.history)[:, place, :].tolist()
-    results.add_row(folder, row, curve=curve, latents=latents)
+    if place not in trainer.alive:
+        epoch = int(trainer.diverged_at[place])
+        row |= {"epochs": epoch, "steps": epoch * trainer.steps_per_epoch}
+        row |= {"status": f"diverged in epoch {epoch}", "active_units": 0}
+        row |= {name: math.nan for name in MEASURES if name not in row}
+        return Result(row, curve, [])
+    model = trainer.model.select(trainer.alive.index(place))
+    shift = data_mean(images, alpha=setting.alpha) if member.centred else None
+    measures = evaluate(model, images, alpha=setting.alpha, shift=shift)
+    bound, elbo = _importance(model, images, setting, shift)
+    row |= {name: getattr(measures, name) for name in MEASURES if hasattr(measures, name)}
+    row |= {"collapse_percent": 100 * measures.collapse, "iwae": bound, "iwae_elbo": elbo}
+    latents = [measures.kl_per_latent, measures.mean_variance, measures.collapse_epsilon]
+    return Result(row, curve, torch.stack(latents, dim=1).tolist())
+
+
+def provenance(profile: Profile, device: str) -> dict[str, results.Value]:
+    """On what a run was done, and with which code."""
+    on_gpu = torch.device(device).type == "cuda"
+    return {
+        "device": _device_name(device),
+        "threads": torch.get_num_threads(),
+        "precision": "tf32" if profile.tf32 and on_gpu else "float32",
+        "versions": f"python {sys.version.split()[0]}, torch {torch.__version__}, "
+        f"numpy {np.__version__}",
+        "commit": commit(),
+    }
 
 
 def _importance(
-    model, images: torch.Tensor, setting: Setting, shift: torch.Tensor | None
+    model: GaussianVAE, images: Tensor, setting: Setting, shift: Tensor | None
 ) -> tuple[float, float]:
     """Mean importance-weighted bound on the first images, and the ELBO there, of pixel values."""
     random = generator(EVALUATION_SEED, "importance", model.log_sigma_sq.device)

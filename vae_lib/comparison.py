@@ -1,0 +1,100 @@
+"""Rows of the table side by side: as published, as predicted, and as measured; with verdicts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+from vae_lib.poster import PosterRow
+from vae_lib.results import Row
+
+# How close a measured column must come to the printed one: relative, but for the collapse.
+RELATIVE_TOLERANCE = {"elbo": 0.05, "tuned_sigma_sq": 0.2, "kl": 0.2}
+COLLAPSE_TOLERANCE = 10.0  # percentage points
+COLUMNS = ("elbo", "tuned_elbo", "sigma_sq", "tuned_sigma_sq", "kl", "collapse_percent")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row of the table, measured on one run or several.
+
+    Attributes:
+        runs: how many, those that diverged not among them.
+        mean: column of the table -> mean over the runs.
+        low, high: the same for the smallest and largest.
+    """
+
+    runs: int
+    mean: Mapping[str, float]
+    low: Mapping[str, float]
+    high: Mapping[str, float]
+
+
+def is_table_run(row: Row) -> bool:
+    """Whether a ledger's row is a finished run of the table, not an aside or a diverged one."""
+    plain = row["beta"] == 1 and row["anneal_epochs"] == 0 and not row["centred"]
+    return plain and row["status"] == "finished"
+
+
+def measured(rows: Iterable[Row]) -> dict[str, Measured]:
+    """The table's rows by name, each over its runs; rows without a finished run are left out."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        if is_table_run(row):
+            groups.setdefault(str(row["row"]), []).append(row)
+    return {
+        name: Measured(
+            runs=len(group),
+            mean={column: fmean(row[column] for row in group) for column in COLUMNS},
+            low={column: min(row[column] for row in group) for column in COLUMNS},
+            high={column: max(row[column] for row in group) for column in COLUMNS},
+        )
+        for name, group in groups.items()
+    }
+
+
+def agreements(published: PosterRow, found: Mapping[str, float]) -> dict[str, bool]:
+    """For each column that is judged, whether the measured value is close to the printed one.
+
+    Relative differences up to ``RELATIVE_TOLERANCE``, or up to what is printed after ±; for the
+    collapse, percentage points up to ``COLLAPSE_TOLERANCE``.
+    """
+    allowed = {
+        "elbo": max(RELATIVE_TOLERANCE["elbo"] * abs(published.elbo[0]), published.elbo[1]),
+        "tuned_sigma_sq": RELATIVE_TOLERANCE["tuned_sigma_sq"] * published.tuned_sigma_sq,
+        "kl": max(RELATIVE_TOLERANCE["kl"] * published.kl[0], published.kl[1]),
+        "collapse_percent": COLLAPSE_TOLERANCE,
+    }
+    printed = {
+        "elbo": published.elbo[0],
+        "tuned_sigma_sq": published.tuned_sigma_sq,
+        "kl": published.kl[0],
+        "collapse_percent": published.collapse_percent,
+    }
+    return {
+        column: abs(found[column] - printed[column]) <= limit for column, limit in allowed.items()
+    }
+
+
+def verdict(published: PosterRow, found: Measured | None) -> str:
+    """ "reproduced" if all judged columns agree, "partly" if some do, "not reproduced" if none.
+
+    "not yet run" where there is no run.
+    """
+    if found is None:
+        return "not yet run"
+    agreed = agreements(published, found.mean)
+    if all(agreed.values()):
+        return "reproduced"
+    return "partly" if any(agreed.values()) else "not reproduced"
+
+
+def spread(found: Measured, column: str, digits: int) -> str:
+    """The mean of a column, and its range over the runs where there are several."""
+    mean, low, high = (part[column] for part in (found.mean, found.low, found.high))
+    text = f"{mean:,.{digits}f}"
+    if found.runs == 1 or math.isclose(low, high):
+        return text
+    return f"{text} ({low:,.{digits}f} to {high:,.{digits}f})"

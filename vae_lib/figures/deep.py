@@ -1,0 +1,131 @@
+"""Figures of the chapters on deep VAEs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from vae_lib import collapse
+from vae_lib.figures import style
+
+# Kind of row ("fixed" or "learned") -> sigma_sq_init -> one entry a run.
+Panels = Mapping[str, Mapping[float, Sequence[Tensor]]]
+
+
+def collapse_against_epsilon(panels: Panels) -> Figure:
+    """Share of collapsed latents against epsilon at delta = 0.01; entries are thresholds (k,)."""
+    fig, axes = plt.subplots(1, len(panels), figsize=(style.WIDTH, 3.4), sharey=True)
+    epsilons = torch.logspace(-4, 0, 200, dtype=torch.float64)
+    for ax, (kind, rows) in zip(axes, panels.items(), strict=True):
+        for sigma_sq, runs in rows.items():
+            shares = torch.stack([collapse.fraction_below(run, epsilons) for run in runs])
+            color = style.SIGMA_SQ_COLORS[sigma_sq]
+            ax.plot(epsilons, 100 * shares.mean(0), color=color, label=f"{sigma_sq:g}")
+            if len(runs) > 1:
+                low, high = 100 * shares.amin(0), 100 * shares.amax(0)
+                ax.fill_between(epsilons, low, high, color=color, alpha=0.2, linewidth=0)
+        ax.axvline(0.01, color=style.GREY, linewidth=0.8, linestyle=":")
+        ax.set(xscale="log", xlabel="ε (nats)", title=f"σ² {kind}", ylim=(-3, 103))
+    axes[0].set_ylabel("collapsed latents (%)")
+    axes[-1].legend(title="σ² at the start", loc="upper left")
+    return fig
+
+
+def kl_of_latents(panels: Panels) -> Figure:
+    """KL of each latent in descending order; entries are means over images (k,), in nats."""
+    fig, axes = plt.subplots(1, len(panels), figsize=(style.WIDTH, 3.4), sharey=True)
+    for ax, (kind, rows) in zip(axes, panels.items(), strict=True):
+        for sigma_sq, runs in rows.items():
+            for number, run in enumerate(runs):
+                values = run.sort(descending=True).values.clamp(min=1e-6)
+                ax.plot(
+                    range(1, len(values) + 1),
+                    values,
+                    color=style.SIGMA_SQ_COLORS[sigma_sq],
+                    label=f"{sigma_sq:g}" if number == 0 else None,
+                )
+        ax.axhline(0.01, color=style.GREY, linewidth=0.8, linestyle=":")
+        ax.set(yscale="log", xlabel="latent, by its KL", title=f"σ² {kind}")
+    axes[0].set_ylabel("KL (nats)")
+    axes[0].legend(title="σ² at the start", loc="lower left")
+    return fig
+
+
+def noise_over_training(
+    curves: Mapping[float, tuple[Sequence[float], Sequence[float]]], *, predicted: float
+) -> Figure:
+    """Learned noise variance over epochs; ``curves`` maps initial values to (epochs, values)."""
+    fig, ax = plt.subplots()
+    for start, (epochs, values) in curves.items():
+        ax.plot(
+            [0, *epochs],
+            [start, *values],
+            color=style.SIGMA_SQ_COLORS[start],
+            label=f"{start:g}",
+        )
+    ax.axhline(predicted, color="black", linewidth=1, linestyle="--", label="linear theory")
+    ax.set(yscale="log", xlabel="epoch", ylabel="learned σ²")
+    ax.legend(title="σ² at the start", loc="center right")
+    return fig
+
+
+def elbo_over_training(
+    panels: Mapping[str, Mapping[float, tuple[Sequence[float], Sequence[float]]]],
+    *,
+    zoom: tuple[float, float],
+) -> Figure:
+    """-ELBO over epochs, both kinds of rows on one logarithmic scale, and the best ones closer."""
+    fig, axes = plt.subplots(1, 2, figsize=(style.WIDTH, 3.6))
+    for kind, rows in panels.items():
+        line = {"fixed": "--", "learned": "-"}[kind]
+        for sigma_sq, (epochs, values) in rows.items():
+            for ax in axes:
+                ax.plot(
+                    epochs,
+                    -np.asarray(values),
+                    line,
+                    color=style.SIGMA_SQ_COLORS[sigma_sq],
+                    linewidth=1.4,
+                    label=f"{kind} {sigma_sq:g}",
+                )
+    axes[0].set(yscale="log", ylabel="−ELBO (nats)", xlabel="epoch")
+    axes[1].set(xlabel="epoch", ylim=zoom)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    return fig
+
+
+def over_training(
+    curves: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[float]]]],
+) -> Figure:
+    """Collapse and active units of some runs over epochs, one panel a quantity.
+
+    ``curves`` maps a label to (epochs, {quantity: values}); all have the same quantities.
+    """
+    quantities = list(next(iter(curves.values()))[1])
+    fig, axes = plt.subplots(1, len(quantities), figsize=(style.WIDTH, 3.2))
+    colors = (style.BLUE, style.VERMILION, style.GREEN)
+    for (label, (epochs, values)), color in zip(curves.items(), colors, strict=False):
+        for ax, quantity in zip(axes, quantities, strict=True):
+            ax.plot(epochs, values[quantity], color=color, label=label)
+    for ax, quantity in zip(axes, quantities, strict=True):
+        ax.set(xlabel="epoch", ylabel=quantity)
+    axes[0].legend()
+    return fig
+
+
+def image_grid(rows: Mapping[str, Tensor], *, shape: tuple[int, int], top: float) -> Figure:
+    """Rows of images in pixel values, (m, n) each, with labels; 0 is white, ``top`` black."""
+    count = max(len(images) for images in rows.values())
+    size = (style.WIDTH, 0.62 * style.WIDTH * len(rows) / count + 0.1)
+    fig, axes = plt.subplots(len(rows), count, figsize=size, squeeze=False)
+    for line, (label, images) in zip(axes, rows.items(), strict=True):
+        for ax, image in zip(line, images, strict=False):
+            ax.imshow(image.reshape(shape), vmin=0, vmax=top)
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center")
+        style.bare(line)
+    return fig
