@@ -21,13 +21,15 @@ PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book chapter test lint bench serve clean
+.PHONY: help setup book chapter sweep test lint bench serve clean
 
 help:
 	@echo "make book                 install what is needed, run every chapter, build _build/html"
 	@echo "     book PROFILE=paper   the same with the values of book/params/paper.yml"
 	@echo "     chapter NAME=03_landscape PARAMS=\"sigma_sq=0.5 seed=3\""
 	@echo "                          run one chapter with your values, on a page of its own"
+	@echo "     sweep PROFILE=laptop train the table's deep VAEs, or go on where it was interrupted:"
+	@echo "                          quick (minutes), laptop (two hours), paper (a GPU)"
 	@echo "     test                 the tests, of the library, the pipeline and the built pages"
 	@echo "     lint                 check the style of all code, chapters included"
 	@echo "     bench                time the training code"
@@ -62,6 +64,9 @@ execute/%: setup
 
 chapter: setup
 	@$(PIPELINE) chapter
+
+sweep: setup
+	@$(PY) -m vae_lib.sweep "$$PROFILE"
 
 # The tests of the site come last: they look at the book in a browser.
 test: setup

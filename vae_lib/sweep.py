@@ -44,7 +44,6 @@ from vae_lib.training import Member, Trainer, data_mean, generator, train
 from vae_lib.transforms import dequantise, log_abs_det, logit, mean_log_abs_det, uniform_noise
 from vae_lib.vae import GaussianVAE
 
-CHECKPOINT_SECONDS = 60.0
 MEMBER_COLUMNS = tuple(field.name for field in fields(Member))
 MEASURES = (
     "elbo",
@@ -69,7 +68,6 @@ def sweep(
     workers: int = 1,
     threads: int = 1,
     device: str = "cpu",
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     show_progress: bool = True,
 ) -> list[results.Row]:
     """Run what is not yet in the ledger of ``folder``, and return the profile's rows.
@@ -81,7 +79,6 @@ def sweep(
         workers: processes; each trains one ensemble at a time.
         threads: of each process.
         device: "cpu" or "cuda".
-        checkpoint_seconds: at least so long between two checkpoints of an ensemble.
         show_progress: a bar with the time left, on stderr.
 
     Raises:
@@ -107,7 +104,6 @@ def sweep(
             work=work,
             threads=threads,
             device=device,
-            checkpoint_seconds=checkpoint_seconds,
             code=commit(),
         )
         for members in pending
@@ -131,7 +127,6 @@ def run_ensemble(
     work: Path,
     threads: int = 1,
     device: str = "cpu",
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     code: str,
 ) -> None:
     """Train one ensemble, from its checkpoint where there is one, and add its rows."""
@@ -155,7 +150,7 @@ def run_ensemble(
     def after_epoch(trainer: Trainer) -> None:
         nonlocal last_saved
         over = trainer.epoch == setting.epochs or not trainer.alive
-        if over or time.monotonic() - last_saved >= checkpoint_seconds:
+        if over or time.monotonic() - last_saved >= profile.checkpoint_seconds:
             checkpoints.save(checkpoint, trainer.state(), owner=name)
             last_saved = time.monotonic()
         counter.write_text(str(trainer.epoch * len(members)))

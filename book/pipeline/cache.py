@@ -23,13 +23,14 @@ def _digest(path: Path) -> str:
 
 
 def library_state(layout: Layout) -> dict[str, str]:
-    """Checksums of what every chapter builds on: the library and the pinned requirements.
+    """Checksums of what chapters build on: library, pinned requirements, recorded ledgers.
 
     The whole library counts, not only the modules that a chapter imports: following imports
     would be cheaper to run and easy to get wrong, and then a page shows stale figures.
     """
     files = sorted((layout.root / "vae_lib").rglob("*.py"))
     files += [layout.root / "requirements.txt"]
+    files += sorted((layout.root / "book" / "recorded").rglob("*.csv"))
     return {str(path.relative_to(layout.root)): _digest(path) for path in files}
 
 
