@@ -3,7 +3,9 @@
 Data flows one way, and a module imports only from its left::
 
     data -> spectrum -> ppca -> { linear_vae -> linear_training, landscape -> stationary }
-         -> claims, figures -> chapters
+    data -> transforms -> vae -> training -> evaluation -> experiments -> sweep -> results
+    poster, ppca -> prediction, comparison
+    all of these -> claims, figures -> chapters
 
 Conventions that hold throughout: covariances divide by N, never by N - 1; the observation noise
 variance is ``sigma_sq`` and its logarithm ``log_sigma_sq``; likelihoods and ELBOs are per
