@@ -14,13 +14,17 @@ from book.pipeline.layout import BuildError, Layout, UsageError
 
 
 def stale(layout: Layout, profile: str) -> None:
-    """Print the chapters that have to be executed, after everything was checked."""
+    """Print the chapters that have to be executed, after everything was checked.
+
+    The last comes first: the chapters that train deep models take longest, and a long one that
+    starts last keeps the other core waiting.
+    """
     from book.pipeline.cache import cached_path
     from book.pipeline.profiles import plan_book
 
     if os.environ.get("PARAMS"):
         raise UsageError("PARAMS goes with 'make chapter'; for the book, choose a PROFILE")
-    for run in plan_book(layout, profile):
+    for run in reversed(plan_book(layout, profile)):
         if not cached_path(layout, run).is_file():
             print(run.chapter)
 
