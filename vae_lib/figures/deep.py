@@ -32,7 +32,7 @@ def collapse_against_epsilon(panels: Panels) -> Figure:
         ax.axvline(0.01, color=style.GREY, linewidth=0.8, linestyle=":")
         ax.set(xscale="log", xlabel="ε (nats)", title=f"σ² {kind}", ylim=(-3, 103))
     axes[0].set_ylabel("collapsed latents (%)")
-    axes[-1].legend(title="σ² at the start", loc="upper left")
+    axes[0].legend(title="σ² at the start", loc="upper left")
     return fig
 
 
