@@ -214,12 +214,12 @@ class Trainer:
         Raises:
             ValueError: an array is missing, unknown or of another shape; nothing is changed.
         """
-        wanted = self.state()
-        if arrays.keys() != wanted.keys():
-            different = sorted(arrays.keys() ^ wanted.keys())
+        wanted, per_member = self.state(), self._tensors().keys()
+        alive = arrays["alive"].tolist() if "alive" in arrays else []
+        names = wanted.keys() if alive else wanted.keys() - per_member
+        if arrays.keys() != names:
+            different = sorted(arrays.keys() ^ names)
             raise ValueError(f"the state has other arrays than this trainer: {different[:4]}")
-        alive = arrays["alive"].tolist()
-        per_member = self._tensors().keys()
         for name, array in arrays.items():
             shape = wanted[name].shape
             if name in per_member:
@@ -235,7 +235,8 @@ class Trainer:
             for stream, random in zip(("order", "noise"), pair, strict=True):
                 random.set_state(torch.from_numpy(arrays[f"generator/{seed}/{stream}"].copy()))
         self._set_up(alive)
-        self._load_tensors({name: torch.from_numpy(arrays[name]) for name in per_member})
+        if alive:
+            self._load_tensors({name: torch.from_numpy(arrays[name]) for name in per_member})
 
     # What follows keeps to a fixed set of tensors between two changes of the ensemble, and never
     # reads a value back, so that a CUDA graph can replay a step.
