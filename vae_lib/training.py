@@ -326,7 +326,7 @@ class Trainer:
         latent_dim = self.model.latent_dim
         for rows, seed in zip(self._rows, self._seeds, strict=True):
             random = self._generators[seed][1]
-            batch = self.images[rows]
+            batch = self.images.index_select(0, rows)
             pixels = dequantise(batch, uniform_noise(tuple(batch.shape), generator=random))
             data.append(logit(pixels, alpha=self.alpha))
             noise.append(torch.randn(len(rows), latent_dim, generator=random, device=self.device))

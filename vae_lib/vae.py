@@ -51,7 +51,7 @@ def mlp(sizes: Sequence[int], generators: Sequence[torch.Generator]) -> nn.Seque
     """A perceptron with ReLUs between its layers; ``sizes`` from input to output."""
     layers: list[nn.Module] = []
     for num_inputs, num_outputs in pairwise(sizes):
-        layers += [EnsembleLinear(num_inputs, num_outputs, generators), nn.ReLU(inplace=True)]
+        layers += [EnsembleLinear(num_inputs, num_outputs, generators), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 

@@ -1,58 +1,22 @@
-"""Timings, as ratios that should hold on any machine: ``python -m tests.bench``.
-
-Each ratio is of medians over runs that alternate between the two sides, on one thread, so that
-whatever else the machine does falls on both.
-"""
+"""Linear models: training, the landscape's closed form, and pPCA's maximum."""
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from vae_lib import data, landscape, ppca
+from tests.bench.rows import Row, medians
+from vae_lib import landscape, ppca
 from vae_lib.linear_training import maximise
 from vae_lib.linear_vae import LinearVAE
 from vae_lib.spectrum import Spectrum, covariance, spectrum
 
 LATENT_DIM = 50
 SMALL, LARGE = 1_000, 60_000
-
-
-class Row(NamedTuple):
-    """A comparison: median seconds of the two sides, and the ratio's bound from above."""
-
-    label: str
-    ours: float
-    other: float
-    target: float
-
-    def __str__(self) -> str:
-        ratio = self.ours / self.other
-        verdict = "ok" if ratio <= self.target else "over"
-        return (
-            f"{self.label:<58} {1e3 * self.ours:11.4f} {1e3 * self.other:11.4f} "
-            f"{ratio:10.2g} {self.target:8.2g}  {verdict}"
-        )
-
-
-def seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def medians(*runs: Callable[[], object], repeats: int) -> list[float]:
-    """Median seconds of each of ``runs``, taken in turn after one round that does not count."""
-    rounds = [[seconds(run) for run in runs] for _ in range(repeats + 1)]
-    return [statistics.median(times) for times in zip(*rounds[1:], strict=True)]
 
 
 def training_step(pixels: Tensor) -> Row:
@@ -121,25 +85,16 @@ def automatic_solver(array: np.ndarray) -> str:
     return PCA(LATENT_DIM, svd_solver="auto").fit(array)._fit_svd_solver
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        pixels = data.mnist_pixels(LARGE)
-        small = pixels[:SMALL]
-        print(f"{'milliseconds; a ratio should not exceed its target':<58} ", end="")
-        print(f"{'ours':>11} {'other':>11} {'ratio':>10} {'target':>8}")
-        print(training_step(pixels), flush=True)
-        print(landscape_grid(spectrum(small), covariance(small)), flush=True)
-        solver = fastest_exact_solver(small.numpy())
-        print(maximum_likelihood(small, solver, repeats=9), flush=True)
-        # Of 60,000 images the full decomposition takes a minute and the covariance a second.
-        print(maximum_likelihood(pixels, "covariance_eigh", repeats=3), flush=True)
-        for images in (small, pixels):
-            print(
-                f"scikit-learn's svd_solver='auto' takes {automatic_solver(images.numpy())!r} "
-                f"for N = {len(images):,}"
-            )
-
-
-if __name__ == "__main__":
-    main()
+def rows(pixels: Tensor) -> Iterator[Row | str]:
+    """Of ``pixels``, 60,000 images."""
+    small = pixels[:SMALL]
+    yield training_step(pixels)
+    yield landscape_grid(spectrum(small), covariance(small))
+    yield maximum_likelihood(small, fastest_exact_solver(small.numpy()), repeats=9)
+    # Of 60,000 images the full decomposition takes a minute and the covariance a second.
+    yield maximum_likelihood(pixels, "covariance_eigh", repeats=3)
+    for images in (small, pixels):
+        yield (
+            f"scikit-learn's svd_solver='auto' takes {automatic_solver(images.numpy())!r} "
+            f"for N = {len(images):,}"
+        )
