@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
@@ -13,6 +12,7 @@ from vae_lib.results import Row
 # How close a measured column must come to the printed one: relative, but for the collapse.
 RELATIVE_TOLERANCE = {"elbo": 0.05, "tuned_sigma_sq": 0.2, "kl": 0.2}
 COLLAPSE_TOLERANCE = 10.0  # percentage points
+VERDICTS = ("reproduced", "partly", "not reproduced", "not yet run")
 COLUMNS = ("elbo", "tuned_elbo", "sigma_sq", "tuned_sigma_sq", "kl", "collapse_percent")
 
 
@@ -79,22 +79,10 @@ def agreements(published: PosterRow, found: Mapping[str, float]) -> dict[str, bo
 
 
 def verdict(published: PosterRow, found: Measured | None) -> str:
-    """ "reproduced" if all judged columns agree, "partly" if some do, "not reproduced" if none.
-
-    "not yet run" where there is no run.
-    """
+    """One of ``VERDICTS``: whether all judged columns agree, or some, or none; or none was run."""
     if found is None:
         return "not yet run"
     agreed = agreements(published, found.mean)
     if all(agreed.values()):
         return "reproduced"
     return "partly" if any(agreed.values()) else "not reproduced"
-
-
-def spread(found: Measured, column: str, digits: int) -> str:
-    """The mean of a column, and its range over the runs where there are several."""
-    mean, low, high = (part[column] for part in (found.mean, found.low, found.high))
-    text = f"{mean:,.{digits}f}"
-    if found.runs == 1 or math.isclose(low, high):
-        return text
-    return f"{text} ({low:,.{digits}f} to {high:,.{digits}f})"

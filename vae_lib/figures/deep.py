@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -19,7 +20,7 @@ Panels = Mapping[str, Mapping[float, Sequence[Tensor]]]
 
 def collapse_against_epsilon(panels: Panels) -> Figure:
     """Share of collapsed latents against epsilon at delta = 0.01; entries are thresholds (k,)."""
-    fig, axes = plt.subplots(1, len(panels), figsize=(style.WIDTH, 3.4), sharey=True)
+    fig, axes = plt.subplots(1, len(panels), figsize=(style.WIDTH, 3.7), sharey=True)
     epsilons = torch.logspace(-4, 0, 200, dtype=torch.float64)
     for ax, (kind, rows) in zip(axes, panels.items(), strict=True):
         for sigma_sq, runs in rows.items():
@@ -32,13 +33,13 @@ def collapse_against_epsilon(panels: Panels) -> Figure:
         ax.axvline(0.01, color=style.GREY, linewidth=0.8, linestyle=":")
         ax.set(xscale="log", xlabel="ε (nats)", title=f"σ² {kind}", ylim=(-3, 103))
     axes[0].set_ylabel("collapsed latents (%)")
-    axes[0].legend(title="σ² at the start", loc="upper left")
+    _legend_below(fig, axes)
     return fig
 
 
 def kl_of_latents(panels: Panels) -> Figure:
     """KL of each latent in descending order; entries are means over images (k,), in nats."""
-    fig, axes = plt.subplots(1, len(panels), figsize=(style.WIDTH, 3.4), sharey=True)
+    fig, axes = plt.subplots(1, len(panels), figsize=(style.WIDTH, 3.7), sharey=True)
     for ax, (kind, rows) in zip(axes, panels.items(), strict=True):
         for sigma_sq, runs in rows.items():
             for number, run in enumerate(runs):
@@ -52,8 +53,16 @@ def kl_of_latents(panels: Panels) -> Figure:
         ax.axhline(0.01, color=style.GREY, linewidth=0.8, linestyle=":")
         ax.set(yscale="log", xlabel="latent, by its KL", title=f"σ² {kind}")
     axes[0].set_ylabel("KL (nats)")
-    axes[0].legend(title="σ² at the start", loc="lower left")
+    _legend_below(fig, axes)
     return fig
+
+
+def _legend_below(fig: Figure, axes: Sequence[Axes]) -> None:
+    """One legend for all panels; the rows of all of them are named in it."""
+    named = {}
+    for ax in axes:
+        named |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    fig.legend(named.values(), named, title="σ² at the start", loc="outside lower center", ncols=5)
 
 
 def noise_over_training(
@@ -70,7 +79,7 @@ def noise_over_training(
         )
     ax.axhline(predicted, color="black", linewidth=1, linestyle="--", label="linear theory")
     ax.set(yscale="log", xlabel="epoch", ylabel="learned σ²")
-    ax.legend(title="σ² at the start", loc="center right")
+    fig.legend(title="σ² at the start", loc="outside right center")
     return fig
 
 
@@ -102,7 +111,7 @@ def elbo_over_training(
 def over_training(
     curves: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[float]]]],
 ) -> Figure:
-    """Collapse and active units of some runs over epochs, one panel a quantity.
+    """Some runs over epochs, one panel a quantity, "KL (nats)" among them.
 
     ``curves`` maps a label to (epochs, {quantity: values}); all have the same quantities.
     """
@@ -114,6 +123,8 @@ def over_training(
             ax.plot(epochs, values[quantity], color=color, label=label)
     for ax, quantity in zip(axes, quantities, strict=True):
         ax.set(xlabel="epoch", ylabel=quantity)
+    # A KL that falls from thousands to tens, or to nothing.
+    axes[quantities.index("KL (nats)")].set_yscale("symlog", linthresh=1)
     axes[0].legend()
     return fig
 
