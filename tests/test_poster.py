@@ -5,7 +5,7 @@ import math
 import pytest
 
 from vae_lib import poster
-from vae_lib.experiments import SIGMA_SQ_INITS, parse_row, row_name
+from vae_lib.rows import SIGMA_SQ_INITS, parse_row, row_name
 
 # Rows whose printed numbers do not satisfy the identity of ELBO, KL and tuned noise variance.
 BREAKS_ELBO = {

@@ -7,13 +7,28 @@ with ``allow_pickle=False``, so that it holds numbers and text and nothing else.
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+
+# What np.load and zipfile raise on files that are not what they seem; NotImplementedError, a
+# RuntimeError, where a damaged header asks for an unknown method.
+_DAMAGED = (
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class CheckpointError(RuntimeError):
@@ -23,15 +38,15 @@ class CheckpointError(RuntimeError):
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let ``write`` fill a file beside ``path``, then rename it: ``path`` is never half written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with partial.open("xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
     except BaseException:
-        Path(partial).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
 
 
@@ -49,11 +64,12 @@ def load(path: Path, *, owner: str) -> dict[str, np.ndarray]:
         CheckpointError: it is truncated, edited, no checkpoint, or another owner's.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, because np.load leaves a broken archive open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError, KeyError) as error:
+    except _DAMAGED as error:
         raise CheckpointError(
             f"the checkpoint {path} is damaged ({error}); delete it to start that run again"
         ) from error

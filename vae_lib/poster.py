@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from vae_lib.experiments import row_name
-from vae_lib.results import identity
+from vae_lib.rows import identity, row_name
 
 DIMS = {"mnist": 784, "celeba": 12_288}
 LATENT_DIMS = {"mnist": 200, "celeba": 500}

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from vae_lib import checks, ppca
-from vae_lib.results import identity
+from vae_lib.rows import identity
 
 
 @dataclass(frozen=True)

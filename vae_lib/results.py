@@ -13,7 +13,6 @@ import csv
 import fcntl
 import hashlib
 import io
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,7 +97,10 @@ def parse_ledger(content: bytes, path: Path) -> list[Row]:
         raise LedgerError(f"{path} is not text: {error}") from None
     if not text.endswith("\n"):
         raise LedgerError(f"{path} is cut off: its last line has no end")
-    lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        raise LedgerError(f"{path} is no table: {error}") from None
     if lines[0] != list(COLUMNS):
         different = sorted(set(lines[0]) ^ set(COLUMNS)) or ["their order"]
         raise LedgerError(f"{path} has other columns than this version's: {different}")
@@ -195,7 +197,10 @@ def _read_numbers(path: Path, columns: Sequence[str]) -> dict[str, list[float]]:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise LedgerError(f"{path} cannot be read: {error}") from None
-    lines = list(csv.reader(io.StringIO(text, newline="")))
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        raise LedgerError(f"{path} is no table: {error}") from None
     if not text.endswith("\n") or lines[0] != list(columns):
         raise LedgerError(f"{path} is cut off, or has other columns than {list(columns)}")
     try:
@@ -212,25 +217,3 @@ def _lock(path: Path) -> Iterator[None]:
     with path.open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def identity_errors(row: Mapping[str, Value], dim: int) -> tuple[float, float]:
-    """Relative errors of the two identities between the measures of a row (see `evaluation`)."""
-    elbo, tuned = identity(
-        kl=row["kl"],
-        sigma_sq=row["sigma_sq"],
-        tuned_sigma_sq=row["tuned_sigma_sq"],
-        log_abs_det=row["log_abs_det"],
-        dim=dim,
-    )
-    return abs(elbo / row["elbo"] - 1), abs(tuned / row["tuned_elbo"] - 1)
-
-
-def identity(
-    *, kl: float, sigma_sq: float, tuned_sigma_sq: float, log_abs_det: float, dim: int
-) -> tuple[float, float]:
-    """ELBO and tuned ELBO that the other columns of a row imply, in nats."""
-    two_pi = 2 * math.pi
-    elbo = -kl - dim / 2 * (math.log(two_pi * sigma_sq) + tuned_sigma_sq / sigma_sq) + log_abs_det
-    tuned = -kl - dim / 2 * (math.log(two_pi * tuned_sigma_sq) + 1) + log_abs_det
-    return elbo, tuned

@@ -37,9 +37,9 @@ from vae_lib.experiments import (
     build_model,
     ledger_folder,
     load_images,
-    row_name,
     run_id,
 )
+from vae_lib.rows import row_name
 from vae_lib.training import Member, Trainer, data_mean, generator, train
 from vae_lib.transforms import dequantise, log_abs_det, logit, mean_log_abs_det, uniform_noise
 from vae_lib.vae import GaussianVAE

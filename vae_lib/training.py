@@ -61,6 +61,9 @@ class Member:
         # 10 and 10.0 are one run, also by name.
         for name in ("sigma_sq_init", "learning_rate", "beta", "anneal_epochs"):
             object.__setattr__(self, name, float(getattr(self, name)))
+        object.__setattr__(self, "seed", int(self.seed))
+        for name in ("learned", "centred"):
+            object.__setattr__(self, name, bool(getattr(self, name)))
 
 
 def generator(seed: int, stream: str, device: torch.device | str = "cpu") -> torch.Generator:
@@ -141,6 +144,8 @@ class Trainer:
             for seed in dict.fromkeys(member.seed for member in members)
         }
         self._set_up(list(range(len(members))))
+        # Name -> shape of what a member has of it, also when none is left.
+        self._layout = {name: tensor.shape[1:] for name, tensor in self._tensors().items()}
 
     def run_epoch(self) -> None:
         """One pass over the images; members that diverged in it are dropped after it."""
@@ -160,6 +165,11 @@ class Trainer:
         finite = torch.isfinite(self._totals).all(1)
         for parameter in self.model.parameters():
             finite &= torch.isfinite(parameter.detach().reshape(len(finite), -1).sum(1))
+        # A gradient whose square overflows stops Adam for good, at weights that look sound.
+        for part, views in self._slices:
+            for view in views.values():
+                second = self._optimiser.state[view]["exp_avg_sq"]
+                finite[part] &= torch.isfinite(second.reshape(len(second), -1).sum(1))
         finite = finite.tolist()  # the only time that the device is waited for
         self.seconds += time.perf_counter() - started
         if not all(finite):
@@ -205,29 +215,18 @@ class Trainer:
             for stream, random in zip(("order", "noise"), pair, strict=True):
                 arrays[f"generator/{seed}/{stream}"] = random.get_state().cpu().numpy()
         for name, tensor in self._tensors().items():
-            arrays[name] = tensor.detach().cpu().numpy()
+            arrays[name] = tensor.detach().cpu().numpy().copy()
         return arrays
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> None:
         """Continue from a :meth:`state` of a trainer with the same arguments.
 
         Raises:
-            ValueError: an array is missing, unknown or of another shape; nothing is changed.
+            ValueError: an array is missing, unknown, or of another shape or type, or it cannot
+                be what it stands for; nothing is changed.
         """
-        wanted, per_member = self.state(), self._tensors().keys()
-        alive = arrays["alive"].tolist() if "alive" in arrays else []
-        names = wanted.keys() if alive else wanted.keys() - per_member
-        if arrays.keys() != names:
-            different = sorted(arrays.keys() ^ names)
-            raise ValueError(f"the state has other arrays than this trainer: {different[:4]}")
-        for name, array in arrays.items():
-            shape = wanted[name].shape
-            if name in per_member:
-                shape = (len(alive), *shape[1:])
-            elif name in ("alive", "history"):
-                shape = (len(array), *shape[1:])
-            if array.shape != shape:
-                raise ValueError(f"the state's {name} has shape {array.shape}, not {shape}")
+        self._check_state(arrays)
+        alive = arrays["alive"].tolist()
         self.epoch, self.seconds = int(arrays["epoch"]), float(arrays["seconds"])
         self.diverged_at = arrays["diverged_at"].copy()
         self.history = list(arrays["history"])
@@ -236,7 +235,43 @@ class Trainer:
                 random.set_state(torch.from_numpy(arrays[f"generator/{seed}/{stream}"].copy()))
         self._set_up(alive)
         if alive:
-            self._load_tensors({name: torch.from_numpy(arrays[name]) for name in per_member})
+            self._load_tensors({name: torch.from_numpy(arrays[name]) for name in self._layout})
+
+    def _check_state(self, arrays: dict[str, np.ndarray]) -> None:
+        alive = arrays.get("alive", np.empty(0))
+        indices = range(len(self.members))
+        if alive.ndim != 1 or alive.tolist() != [i for i in indices if i in alive.tolist()]:
+            raise ValueError(f"the state's alive must be ascending indices, got {alive.tolist()}")
+        wanted = {
+            name: (array.shape, array.dtype)
+            for name, array in self.state().items()
+            if name not in self._layout
+        }
+        wanted["alive"] = (alive.shape, np.dtype(np.int64))
+        records = arrays["history"].shape[:1] if "history" in arrays else ()
+        wanted["history"] = ((*records, *wanted["history"][0][1:]), wanted["history"][1])
+        if len(alive):
+            float32 = np.dtype(np.float32)
+            layout = {name: ((len(alive), *rest), float32) for name, rest in self._layout.items()}
+            wanted |= layout
+        if arrays.keys() != wanted.keys():
+            different = sorted(arrays.keys() ^ wanted.keys())
+            raise ValueError(f"the state has other arrays than this trainer: {different[:4]}")
+        for name, array in arrays.items():
+            if (array.shape, array.dtype) != wanted[name]:
+                shape, dtype = wanted[name]
+                raise ValueError(
+                    f"the state's {name} must have shape {shape} and dtype {dtype}, "
+                    f"got {array.shape} and {array.dtype}"
+                )
+            if name.startswith("generator/"):
+                device = "cpu" if name.endswith("/order") else self.device
+                try:
+                    torch.Generator(device).set_state(torch.from_numpy(array.copy()))
+                except RuntimeError as error:
+                    raise ValueError(
+                        f"the state's {name} is none of a generator: {error}"
+                    ) from None
 
     # What follows keeps to a fixed set of tensors between two changes of the ensemble, and never
     # reads a value back, so that a CUDA graph can replay a step.

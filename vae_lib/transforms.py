@@ -27,8 +27,11 @@ def uniform_noise(
     generator: torch.Generator,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Noise of U(0, 1), of any ``shape``, on the generator's device; never exactly 0 or 1."""
-    # torch.rand gives multiples of 2^-24 in [0, 1); half a step keeps it off the ends.
+    """Noise of U(0, 1), of any ``shape``, on the generator's device.
+
+    It is never 0. In float32 the largest of its 2^24 values rounds to 1.
+    """
+    # torch.rand gives multiples of 2^-24 in [0, 1); half a step keeps it off zero.
     return _rand(shape, generator).to(dtype).add_(2.0**-25)
 
 
@@ -37,7 +40,7 @@ def dequantise(images: Tensor, noise: Tensor) -> Tensor:
 
     Args:
         images: (..., n), uint8.
-        noise: of a shape that broadcasts to that of ``images``, in (0, 1); its dtype is the
+        noise: of a shape that broadcasts to that of ``images``, in (0, 1]; its dtype is the
             result's.
 
     Raises:

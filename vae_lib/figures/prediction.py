@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from vae_lib.agreement import COLUMNS, TableOf
-from vae_lib.experiments import parse_row
 from vae_lib.figures import style
+from vae_lib.rows import parse_row
 
 POINT = 6.5
 
