@@ -15,17 +15,7 @@ import pytest
 from vae_lib import checkpoints
 from vae_lib.checkpoints import CheckpointError
 
-# NumPy forgets to close what it cannot read; see the test of it below.
-leaks = pytest.mark.usefixtures("_collected")
 SMALL = {"a": np.arange(6.0).reshape(2, 3), "parameter/x.0": np.array([1, 2])}
-
-
-@pytest.fixture
-def _collected():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        yield
-        gc.collect()
 
 
 def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
@@ -111,7 +101,8 @@ def test_a_flipped_bit_anywhere_is_noticed_or_does_not_matter(tmp_path):
     checkpoints.save(path, {"a": SMALL["a"]}, owner="me")
     whole = path.read_bytes()
     directory = whole.index(b"PK\x01\x02")
-    places = [*range(60), *range(directory, len(whole))]
+    # The first member's header, its entry in the directory (46 bytes and the name), and the end.
+    places = [*range(30), *range(directory, directory + 51), *range(len(whole) - 22, len(whole))]
     num_noticed = 0
     for place, bit in product(places, range(8)):
         flip(path, whole, place, bit)
@@ -119,7 +110,7 @@ def test_a_flipped_bit_anywhere_is_noticed_or_does_not_matter(tmp_path):
             assert_same(checkpoints.load(path, owner="me"), {"a": SMALL["a"]})
         except CheckpointError:
             num_noticed += 1
-    assert num_noticed > 4 * len(places)
+    assert num_noticed > 2 * len(places)
 
 
 class Trap:

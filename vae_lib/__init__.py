@@ -3,8 +3,10 @@
 Data flows one way, and a module imports only from its left::
 
     data -> spectrum -> ppca -> { linear_vae -> linear_training, landscape -> stationary }
-    data -> transforms -> vae -> training -> evaluation -> experiments -> sweep -> results
-    poster, ppca -> prediction, comparison
+    data -> transforms -> vae, collapse -> training -> experiments -> sweep
+                                                   -> evaluation, generation -> sweep
+    checkpoints -> results -> sweep
+    rows -> { poster, prediction } -> comparison -> agreement
     all of these -> claims, figures -> chapters
 
 Conventions that hold throughout: covariances divide by N, never by N - 1; the observation noise

@@ -6,8 +6,10 @@ with ``allow_pickle=False``, so that it holds numbers and text and nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import time
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+_PARTIAL_MAX_AGE_SECONDS = 3600.0
 # What np.load and zipfile raise on files that are not what they seem; NotImplementedError, a
 # RuntimeError, where a damaged header asks for an unknown method.
 _DAMAGED = (
@@ -38,7 +41,8 @@ class CheckpointError(RuntimeError):
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let ``write`` fill a file beside ``path``, then rename it: ``path`` is never half written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    _remove_old_partials(path)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     try:
         with partial.open("xb") as file:
             write(file)
@@ -48,6 +52,15 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _remove_old_partials(path: Path) -> None:
+    """Delete what killed processes left behind; a young file may be another's that still writes."""
+    oldest = time.time() - _PARTIAL_MAX_AGE_SECONDS
+    for partial in path.parent.glob(f".{path.name}.*.partial"):
+        with contextlib.suppress(FileNotFoundError):
+            if partial.stat().st_mtime < oldest:
+                partial.unlink()
 
 
 def save(path: Path, arrays: dict[str, np.ndarray], *, owner: str) -> None:

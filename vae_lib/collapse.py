@@ -14,7 +14,8 @@ ACTIVE_VARIANCE = 0.01  # Burda, Grosse and Salakhutdinov (2016)
 
 def kl_per_latent(mean: Tensor, log_var: Tensor) -> Tensor:
     """KL(q(z_i | x) || N(0, 1)) in nats, of the shape of ``mean`` and ``log_var``."""
-    return 0.5 * (mean.square() + log_var.exp() - log_var - 1)
+    # Near a variance of 1 the difference of exp - 1 and its argument rounds to below zero.
+    return 0.5 * (mean.square() + (torch.expm1(log_var) - log_var).clamp(min=0))
 
 
 def collapsed_fraction(kl: Tensor, *, epsilon: float | Tensor, delta: float) -> Tensor:

@@ -146,7 +146,7 @@ def importance_bound(
         data: (B, n), of the model's dtype, as the model sees them.
         num_samples: K >= 1.
         random: generator on the model's device.
-        max_rows: decoded at a time; bounds the memory, whatever K and B are.
+        max_rows: decoded at a time, so that the memory does not grow with K.
 
     Returns:
         Bound and ELBO, each (B,), in nats of ``data`` (no log-determinant added), float64.

@@ -55,6 +55,8 @@ class Setting:
     def __post_init__(self) -> None:
         # 0 and 0.0 are one setting, also by name.
         object.__setattr__(self, "alpha", check_alpha(self.alpha))
+        if not isinstance(self.hidden, list | tuple):
+            raise ValueError(f"hidden must be a tuple of integers, got {self.hidden!r}")
         hidden = tuple(checks.integer("hidden", units, low=1) for units in self.hidden)
         object.__setattr__(self, "hidden", hidden)
         if self.dataset not in _DATASETS:
@@ -182,7 +184,7 @@ PROFILES = {
                 num_images=5000, hidden=(128, 64), latent_dim=50, batch_size=64, epochs=120
             ),
             members=table_members(seeds=[0], learning_rate=2e-3)
-            + asides(anneal_epochs=40, learning_rate=2e-3),
+            + asides(anneal_epochs=20, learning_rate=2e-3),
             ensemble_size=12,
         ),
         # The poster's network and all images, as far as some two hours on two cores go. A batch

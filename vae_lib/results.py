@@ -22,7 +22,8 @@ from vae_lib.checkpoints import write_whole
 Value = str | int | float | bool
 Row = dict[str, Value]
 
-# Column and type, in order. A run that diverged has nan for its measures.
+# Column and type, in order. A run that diverged has nan for its measures,
+# and no active units.
 COLUMNS: dict[str, type] = {
     "run": str,
     "dataset": str,
@@ -150,7 +151,7 @@ def read_curve(folder: Path, run: str) -> dict[str, list[float]]:
     """The training curve of ``run``: column -> values, see ``CURVE_COLUMNS``.
 
     Raises:
-        LedgerError: the file is missing or damaged.
+        LedgerError: the file is missing, cut off in mid-line, or no table of numbers.
     """
     return _read_numbers(folder / "curves" / f"{run}.csv", CURVE_COLUMNS)
 
@@ -159,7 +160,7 @@ def read_latents(folder: Path, run: str) -> dict[str, list[float]]:
     """What is known of each latent of ``run``: column -> values, see ``LATENT_COLUMNS``.
 
     Raises:
-        LedgerError: the file is missing or damaged.
+        LedgerError: the file is missing, cut off in mid-line, or no table of numbers.
     """
     return _read_numbers(folder / "latents" / f"{run}.csv", LATENT_COLUMNS)
 

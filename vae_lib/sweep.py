@@ -23,6 +23,7 @@ from typing import NamedTuple
 import joblib
 import numpy as np
 import torch
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from torch import Tensor
 from tqdm import tqdm
 
@@ -88,6 +89,10 @@ def sweep(
     """
     checks.integer("workers", workers, low=1)
     checks.integer("threads", threads, low=1)
+    try:
+        torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}") from None
     work.mkdir(parents=True, exist_ok=True)
     done = {row["run"] for row in results.read_ledger(folder)}
     ensembles = profile.ensembles()
@@ -131,8 +136,7 @@ def run_ensemble(
 ) -> None:
     """Train one ensemble, from its checkpoint where there is one, and add its rows."""
     torch.set_num_threads(threads)
-    if profile.tf32:
-        torch.set_float32_matmul_precision("high")
+    torch.set_float32_matmul_precision("high" if profile.tf32 else "highest")
     setting = profile.setting
     images = load_images(setting)
     trainer = make_trainer(setting, members, images, device=device)
@@ -360,6 +364,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on from here.", file=sys.stderr)
         return 130
+    except TerminatedWorkerError:
+        print(
+            "error: a worker was killed, perhaps for want of memory; the same command goes on "
+            "from the last checkpoints, with --workers 1 in less memory",
+            file=sys.stderr,
+        )
+        return 1
     except (ValueError, DataError, results.LedgerError, checkpoints.CheckpointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

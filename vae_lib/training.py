@@ -24,6 +24,7 @@ from vae_lib.vae import GaussianVAE
 
 Progress = Callable[[int], object]
 
+# ELBO, KL and mean squared error are means over the epoch; the rest is taken at its end.
 HISTORY_COLUMNS = ("epoch", "elbo", "kl", "mse", "sigma_sq", "kl_weight", "collapse", "active")
 PROBE_IMAGES = 1000  # the first so many images, on which collapse is followed during training
 _PROBE_SEED = 2**31
@@ -63,7 +64,10 @@ class Member:
             object.__setattr__(self, name, float(getattr(self, name)))
         object.__setattr__(self, "seed", int(self.seed))
         for name in ("learned", "centred"):
-            object.__setattr__(self, name, bool(getattr(self, name)))
+            value = getattr(self, name)
+            if value not in (False, True):
+                raise ValueError(f"{name} must be True or False, got {value!r}")
+            object.__setattr__(self, name, bool(value))
 
 
 def generator(seed: int, stream: str, device: torch.device | str = "cpu") -> torch.Generator:
@@ -90,7 +94,8 @@ class Trainer:
         alive: indices into ``members`` of the ones that still run.
         diverged_at: (E,), the epoch at whose end a member was found NaN or infinite; else -1.
         epoch: number of epochs done.
-        history: one (E, 8) array for each record, see ``HISTORY_COLUMNS``; NaN after divergence.
+        history: one (E, 8) array for each record, see ``HISTORY_COLUMNS``; all but the epoch is
+            NaN after divergence.
         seconds: spent in training so far.
     """
 
@@ -202,6 +207,13 @@ class Trainer:
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that the next epoch depends on, and the history, as arrays."""
+        arrays = self._small_state()
+        for name, tensor in self._tensors().items():
+            arrays[name] = tensor.detach().cpu().numpy().copy()
+        return arrays
+
+    def _small_state(self) -> dict[str, np.ndarray]:
+        """The state without parameters and moments."""
         arrays = {
             "epoch": np.array(self.epoch),
             "seconds": np.array(self.seconds),
@@ -214,8 +226,6 @@ class Trainer:
         for seed, pair in self._generators.items():
             for stream, random in zip(("order", "noise"), pair, strict=True):
                 arrays[f"generator/{seed}/{stream}"] = random.get_state().cpu().numpy()
-        for name, tensor in self._tensors().items():
-            arrays[name] = tensor.detach().cpu().numpy().copy()
         return arrays
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> None:
@@ -242,11 +252,7 @@ class Trainer:
         indices = range(len(self.members))
         if alive.ndim != 1 or alive.tolist() != [i for i in indices if i in alive.tolist()]:
             raise ValueError(f"the state's alive must be ascending indices, got {alive.tolist()}")
-        wanted = {
-            name: (array.shape, array.dtype)
-            for name, array in self.state().items()
-            if name not in self._layout
-        }
+        wanted = {name: (array.shape, array.dtype) for name, array in self._small_state().items()}
         wanted["alive"] = (alive.shape, np.dtype(np.int64))
         records = arrays["history"].shape[:1] if "history" in arrays else ()
         wanted["history"] = ((*records, *wanted["history"][0][1:]), wanted["history"][1])
