@@ -31,7 +31,8 @@ def collapse_against_epsilon(panels: Panels) -> Figure:
                 low, high = 100 * shares.amin(0), 100 * shares.amax(0)
                 ax.fill_between(epsilons, low, high, color=color, alpha=0.2, linewidth=0)
         ax.axvline(0.01, color=style.GREY, linewidth=0.8, linestyle=":")
-        ax.set(xscale="log", xlabel="ε (nats)", title=f"σ² {kind}", ylim=(-3, 103))
+        ax.set(xscale="log", xlabel="ε (nats)", title=f"σ² {kind}")
+        ax.set(xlim=(1e-4, 1), ylim=(-3, 103))
     axes[0].set_ylabel("collapsed latents (%)")
     _legend_below(fig, axes)
     return fig
