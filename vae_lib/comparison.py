@@ -1,4 +1,4 @@
-"""Rows of the table side by side: as published, as predicted, and as measured; with verdicts."""
+"""Rows of the table as measured over runs, and whether they agree with the published ones."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from vae_lib.training import generator
 from vae_lib.transforms import dequantise, log_abs_det, logit, uniform_noise
 from vae_lib.vae import LOG_2PI, GaussianVAE
 
-EVALUATION_SEED = 2**31 + 1  # not among the seeds of any training run
+EVALUATION_SEED = 2**31 + 1  # its streams have names of their own, apart from training's
 _BLOCK_ROWS = 1000
 
 

@@ -177,7 +177,7 @@ _PAPER_MLP = Setting(
 PROFILES = {
     profile.name: profile
     for profile in (
-        # A scaled model, trained until its ELBO has settled.
+        # A scaled model, trained until its ELBO changes little.
         Profile(
             name="quick",
             setting=Setting(

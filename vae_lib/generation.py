@@ -35,7 +35,9 @@ def sample(
     """Decoded means (num_samples, n) of latents drawn from the prior, without the noise."""
     checks.integer("num_samples", num_samples, low=1)
     shape = (num_samples, model.latent_dim)
-    latents = torch.randn(shape, generator=generator, dtype=model.log_sigma_sq.dtype)
+    latents = torch.randn(
+        shape, generator=generator, dtype=model.log_sigma_sq.dtype, device=generator.device
+    )
     return decode_pixels(model, latents, alpha=alpha)
 
 

@@ -2,7 +2,7 @@
 
 ``python -m vae_lib.sweep laptop`` starts a sweep or continues it. What is in the ledger stays; an
 ensemble that was interrupted, by whatever means, goes on from its last checkpoint and ends with
-the numbers that it would have had.
+the numbers that it would have had: to the bit on the same kind of CPU with as many threads.
 """
 
 from __future__ import annotations
@@ -89,10 +89,8 @@ def sweep(
     """
     checks.integer("workers", workers, low=1)
     checks.integer("threads", threads, low=1)
-    try:
-        torch.device(device)
-    except RuntimeError:
-        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}") from None
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
     work.mkdir(parents=True, exist_ok=True)
     done = {row["run"] for row in results.read_ledger(folder)}
     ensembles = profile.ensembles()
@@ -160,6 +158,7 @@ def run_ensemble(
         counter.write_text(str(trainer.epoch * len(members)))
 
     train(trainer, epochs=setting.epochs, after_epoch=after_epoch)
+    torch.set_float32_matmul_precision("highest")  # training may round to TF32, measuring not
     on = provenance(profile, device) | {"commit": code}
     for place in range(len(members)):
         found = result(trainer, place, setting, images, provenance=on)
@@ -279,7 +278,7 @@ def ensemble_id(setting: Setting, members: Sequence[Member]) -> str:
 
 
 def commit() -> str:
-    """The repository's commit, "+changes" if a tracked file differs from it, or "unknown"."""
+    """The repository's commit, "+changes" if a tracked file of vae_lib differs, or "unknown"."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(REPOSITORY), *arguments]

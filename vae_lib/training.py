@@ -3,8 +3,8 @@
 Members differ in their noise variance (initial value; fixed or learned), seed, learning rate,
 weight of the KL term, and in whether they see centred data. Every random number comes from
 generators of the member's own seed, and members with one seed share them: images, dequantisation
-noise, initial weights and z. So a member takes the same course alone as in company, and two
-members of one seed differ by their settings only.
+noise, initial weights and z. So a member takes the same course alone as in company, up to
+rounding, and two members of one seed differ by their settings only.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class Trainer:
             for view in views.values():
                 second = self._optimiser.state[view]["exp_avg_sq"]
                 finite[part] &= torch.isfinite(second.reshape(len(second), -1).sum(1))
-        finite = finite.tolist()  # the only time that the device is waited for
+        finite = finite.tolist()  # waits for the device
         self.seconds += time.perf_counter() - started
         if not all(finite):
             for index, is_finite in zip(self.alive, finite, strict=True):
@@ -316,9 +316,7 @@ class Trainer:
             views = {name: p.detach()[part] for name, p in self._parameters.items()}
             self._slices.append((part, views))
             groups.append({"params": list(views.values()), "lr": rate})
-        self._optimiser = torch.optim.Adam(
-            groups, fused=True, capturable=self.device.type == "cuda"
-        )
+        self._optimiser = torch.optim.Adam(groups, fused=True)
         for view in (view for _, views in self._slices for view in views.values()):
             self._optimiser.state[view] = {
                 "step": torch.full((), self._step.item(), device=self.device),
@@ -408,6 +406,9 @@ class Trainer:
             torch.cuda.current_stream().wait_stream(side)
             return
         if self._graph is None:
+            for group in self._optimiser.param_groups:
+                # Adam asks for it while it is captured, and complains of it before.
+                group["capturable"] = True
             self._graph = torch.cuda.CUDAGraph()
             for seed in self._seeds:
                 self._graph.register_generator_state(self._generators[seed][1])

@@ -29,9 +29,9 @@ def uniform_noise(
 ) -> Tensor:
     """Noise of U(0, 1), of any ``shape``, on the generator's device.
 
-    It is never 0. In float32 the largest of its 2^24 values rounds to 1.
+    It is never 0. In float32 the largest values round to 1.
     """
-    # torch.rand gives multiples of 2^-24 in [0, 1); half a step keeps it off zero.
+    # On a CPU torch.rand gives multiples of 2^-24 in [0, 1); half a step keeps it off zero.
     return _rand(shape, generator).to(dtype).add_(2.0**-25)
 
 
