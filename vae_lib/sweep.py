@@ -99,6 +99,7 @@ def sweep(
         for members in ensembles
         if not all(run_id(profile.setting, member) in done for member in members)
     ]
+    code = commit()  # once: a commit made during the sweep is not the code that runs
     jobs = (
         joblib.delayed(run_ensemble)(
             profile,
@@ -107,7 +108,7 @@ def sweep(
             work=work,
             threads=threads,
             device=device,
-            code=commit(),
+            code=code,
         )
         for members in pending
     )
