@@ -148,7 +148,7 @@ def test_steps_leave_out_what_does_not_fill_a_batch(num_images, batch_size, epoc
 
 
 def test_a_run_s_name_differs_with_every_field():
-    assert OTHER.keys() | {"dataset"} == {
+    assert OTHER.keys() | {"dataset", "image_size", "channels"} == {
         field.name for kind in (Setting, Member) for field in fields(kind)
     }
     names = {run_id(SETTING, MEMBER)}
@@ -164,7 +164,7 @@ def test_a_run_s_name_differs_with_every_field():
 
 
 def test_a_run_s_name_differs_with_the_data_set(monkeypatch):
-    monkeypatch.setitem(experiments._DATASETS, "another", None)
+    monkeypatch.setitem(experiments._DATASETS, "another", experiments._DATASETS["mnist"])
     other = replace(SETTING, dataset="another")
     assert run_id(other, MEMBER) != run_id(SETTING, MEMBER)
 

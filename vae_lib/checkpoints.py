@@ -7,12 +7,13 @@ with ``allow_pickle=False``, so that it holds numbers and text and nothing else.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 import time
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -61,6 +62,14 @@ def _remove_old_partials(path: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             if partial.stat().st_mtime < oldest:
                 partial.unlink()
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on ``path``; the system releases it when a process dies."""
+    with path.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def save(path: Path, arrays: dict[str, np.ndarray], *, owner: str) -> None:

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
+from collections.abc import Sequence
 
+from vae_lib import celeba
 from vae_lib._sources import DataError, say
+from vae_lib.celeba import load_celeba
 from vae_lib.mnist import load_mnist, mnist_pixels, raw_folder, sharded_order
 
-__all__ = ["DataError", "load_mnist", "main", "mnist_pixels", "sharded_order"]
+__all__ = ["DataError", "load_celeba", "load_mnist", "main", "mnist_pixels", "sharded_order"]
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Fill the cache, and say where it is."""
+    parser = argparse.ArgumentParser(prog="vae_lib.data", description=__doc__.split("; ")[1])
+    parser.add_argument(
+        "--celeba",
+        action="store_true",
+        help=f"also download all of CelebA, 1.4 GB, {celeba.TERMS}; without it a sample is fetched",
+    )
+    given = parser.parse_args(arguments)
     try:
         sizes = [len(load_mnist(split).labels) for split in ("train", "test")]
+        print(f"MNIST: {sizes[0]:,} + {sizes[1]:,} images, verified, in {raw_folder()}")
+        if given.celeba:
+            celeba.download()
+        images, origin = load_celeba()
     except DataError as error:
         say(str(error))
         return 1
-    print(f"MNIST: {sizes[0]:,} + {sizes[1]:,} images, verified, in {raw_folder()}")
+    print(f"CelebA: {len(images):,} images, {origin}; {celeba.TERMS}")
     return 0
 
 

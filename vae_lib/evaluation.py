@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vae_lib import checks, collapse
 from vae_lib.training import generator
-from vae_lib.transforms import dequantise, log_abs_det, logit, uniform_noise
+from vae_lib.transforms import block_rows, dequantise, log_abs_det, logit, uniform_noise
 from vae_lib.vae import LOG_2PI, GaussianVAE
 
 EVALUATION_SEED = 2**31 + 1  # its streams have names of their own, apart from training's
@@ -86,7 +86,7 @@ def evaluate(
     dim = images.shape[1]
     latent_kl, means, errors, log_dets = [], [], [], []
     with torch.no_grad():
-        for block in images.split(_BLOCK_ROWS):
+        for block in images.split(block_rows(dim, at_most=_BLOCK_ROWS)):
             noise = uniform_noise(tuple(block.shape), generator=random, dtype=torch.float64)
             pixels = dequantise(block.to(device), noise)
             data = logit(pixels, alpha=alpha)

@@ -55,3 +55,18 @@ def traverse(
     latents = mean[0].repeat(len(values), 1)
     latents[:, latent] = torch.tensor(list(values), dtype=latents.dtype)
     return decode_pixels(model, latents, alpha=alpha)
+
+
+def interpolate(
+    model: GaussianVAE, first: Tensor, second: Tensor, steps: int, *, alpha: float
+) -> Tensor:
+    """Pixel values (steps, n) on the line between the posterior means of two images (n,).
+
+    Raises:
+        ValueError: ``steps`` < 2.
+    """
+    checks.integer("steps", steps, low=2)
+    with torch.no_grad():
+        mean, _ = model.encode(torch.stack([first, second]).unsqueeze(0))
+    shares = torch.linspace(0, 1, steps, dtype=mean.dtype, device=mean.device).unsqueeze(1)
+    return decode_pixels(model, torch.lerp(mean[0, :1], mean[0, 1:], shares), alpha=alpha)

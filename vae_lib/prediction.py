@@ -12,6 +12,7 @@ it ends at pPCA's estimate, the mean of the discarded eigenvalues, wherever it s
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from vae_lib import checks, ppca
 from vae_lib.rows import identity
+from vae_lib.spectrum import Spectrum
 
 
 @dataclass(frozen=True)
@@ -85,3 +87,36 @@ def predict(
         collapse_percent=100 * (1 - len(kept) / k),
         active=len(kept),
     )
+
+
+def elbo_on(
+    fitted: Spectrum, data: Tensor, *, k: int, sigma_sq: float, dim: int
+) -> tuple[float, float]:
+    """Mean ELBO of ``data`` under a linear VAE at its optimum on other data, and standard error.
+
+    It is the log-likelihood, in nats of ``data``: no J is added. On the data of ``fitted`` itself
+    it is the maximum. In expectation that maximum lies above what more data would give, and the
+    value on new data below.
+
+    Args:
+        fitted: spectrum of the data that the linear VAE was fitted to.
+        data: (B >= 2, m), float64, in the coordinates of ``fitted``.
+        k: latent dimension, 1 <= k <= m.
+        sigma_sq: fixed noise variance, > 0.
+        dim: n, the dimension of the data: m, or more where these are coordinates of a subspace.
+
+    Raises:
+        ValueError: an argument outside its range.
+    """
+    checks.matrix("data", data, None, fitted.dim)
+    checks.integer("dim", dim, low=fitted.dim)
+    checks.integer("k", k, low=1, high=fitted.dim)
+    variance = checks.positive("sigma_sq", sigma_sq).item()
+    kept = min(k, fitted.count_above(variance))
+    eigenvalues = fitted.eigenvalues[:kept]
+    centred = data - fitted.mean
+    along = (centred @ fitted.eigenvectors[:, :kept]).square()
+    across = centred.square().sum(1) - along.sum(1)
+    log_det = dim * math.log(2 * math.pi * variance) + (eigenvalues / variance).log().sum()
+    values = -0.5 * (log_det + (along / eigenvalues).sum(1) + across / variance)
+    return values.mean().item(), (values.std() / math.sqrt(len(values))).item()

@@ -10,14 +10,12 @@ Floats are written with all their digits, so that reading gives back the same nu
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from vae_lib.checkpoints import write_whole
+from vae_lib.checkpoints import locked, write_whole
 
 Value = str | int | float | bool
 Row = dict[str, Value]
@@ -136,7 +134,7 @@ def add_row(
         different = sorted(row.keys() ^ COLUMNS.keys())
         raise ValueError(f"row must have the ledger's columns; these differ: {different}")
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder / f".{LEDGER}.lock"):
+    with locked(folder / f".{LEDGER}.lock"):
         rows = read_ledger(folder)
         if any(known["run"] == row["run"] for known in rows):
             return
@@ -210,11 +208,3 @@ def _read_numbers(path: Path, columns: Sequence[str]) -> dict[str, list[float]]:
         return {name: list(column) for name, column in zip(columns, values, strict=True)}
     except ValueError as error:
         raise LedgerError(f"{path} is damaged: {error}") from None
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock; the system releases it when a process dies."""
-    with path.open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

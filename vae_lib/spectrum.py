@@ -63,11 +63,26 @@ def spectrum(data: Tensor) -> Spectrum:
     mean = data.mean(0)
     if num_samples >= dim:
         return _diagonalise(_covariance(data, mean), mean)
-    _, singular_values, vectors = torch.linalg.svd(data - mean, full_matrices=False)
+    # A thin decomposition by way of the triangle: several times faster where N is far below n.
+    basis, triangle = torch.linalg.qr((data - mean).T)
+    inner, singular_values, _ = torch.linalg.svd(triangle)
     eigenvalues = data.new_zeros(dim)
     eigenvalues[:num_samples] = singular_values.square() / num_samples
     eigenvalues = _without_rounding(eigenvalues, max(num_samples, dim))
-    return Spectrum(mean, eigenvalues, _fix_signs(vectors.T))
+    return Spectrum(mean, eigenvalues, _fix_signs(basis @ inner))
+
+
+def span_coordinates(data: Tensor) -> Tensor:
+    """Rows of ``data`` (N, n) in an orthonormal basis of a space that holds them, (N, min(N, n)).
+
+    Distances stay as they are. So do the non-zero eigenvalues of any subset of the rows, which
+    take a fraction of the time where N is far below n.
+
+    Raises:
+        ValueError: ``data`` is not a finite float64 matrix.
+    """
+    checks.matrix("data", data, None, None)
+    return torch.linalg.qr(data.T)[1].T
 
 
 def spectrum_of_covariance(cov: Tensor, mean: Tensor | None = None) -> Spectrum:

@@ -42,7 +42,14 @@ from vae_lib.experiments import (
 )
 from vae_lib.rows import row_name
 from vae_lib.training import Member, Trainer, data_mean, generator, train
-from vae_lib.transforms import dequantise, log_abs_det, logit, mean_log_abs_det, uniform_noise
+from vae_lib.transforms import (
+    block_rows,
+    dequantise,
+    log_abs_det,
+    logit,
+    mean_log_abs_det,
+    uniform_noise,
+)
 from vae_lib.vae import GaussianVAE
 
 MEMBER_COLUMNS = tuple(field.name for field in fields(Member))
@@ -209,7 +216,7 @@ def result(
         "dataset": setting.dataset,
         "row": row_name(sigma_sq_init=member.sigma_sq_init, learned=member.learned),
         **{name: getattr(member, name) for name in MEMBER_COLUMNS},
-        "hidden": "-".join(map(str, setting.hidden)),
+        "hidden": setting.network,
         "latent_dim": setting.latent_dim,
         "batch_size": setting.batch_size,
         "images": setting.num_images,
@@ -266,7 +273,11 @@ def _importance(
         data = data - shift.to(data.device)
     # float32 is twice as fast; the weights themselves are added up in float64.
     bound, elbo = importance_bound(
-        model.float(), data.float(), num_samples=setting.iwae_samples, random=random
+        model.float(),
+        data.float(),
+        num_samples=setting.iwae_samples,
+        random=random,
+        max_rows=block_rows(data.shape[1], at_most=4000),
     )
     offset = log_abs_det(pixels, alpha=setting.alpha).mean()
     return (bound.mean() + offset).item(), (elbo.mean() + offset).item()

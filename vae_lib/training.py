@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from vae_lib import checks, collapse
-from vae_lib.transforms import dequantise, logit, preprocess, uniform_noise
+from vae_lib.transforms import block_rows, dequantise, logit, preprocess, uniform_noise
 from vae_lib.vae import GaussianVAE
 
 Progress = Callable[[int], object]
@@ -80,7 +80,7 @@ def data_mean(images: Tensor, *, alpha: float) -> Tensor:
     """Mean (n,) of the preprocessed ``images`` (N, n), float64: what centred members subtract."""
     total = torch.zeros(images.shape[1], dtype=torch.float64)
     noise = generator(_PROBE_SEED, "mean")
-    for block in images.split(4096):
+    for block in images.split(block_rows(images.shape[1], at_most=4096)):
         total += preprocess(block, alpha=alpha, generator=noise).sum(0)
     return total / len(images)
 

