@@ -3,7 +3,8 @@
 Data flows one way, and a module imports only from its left::
 
     data -> spectrum -> ppca -> { linear_vae -> linear_training, landscape -> stationary }
-    data -> transforms -> vae, collapse -> training -> experiments -> sweep
+    data -> spectrum -> streaming
+    data -> transforms -> vae, convolutional, collapse -> training -> experiments -> sweep
                                                    -> evaluation, generation -> sweep
     checkpoints -> results -> sweep
     rows -> { poster, prediction } -> comparison -> agreement

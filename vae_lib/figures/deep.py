@@ -136,7 +136,7 @@ def image_grid(rows: Mapping[str, Tensor], *, shape: tuple[int, ...], top: float
     ``shape`` is (height, width), where 0 is white and ``top`` black, or (3, height, width).
     """
     count = max(len(images) for images in rows.values())
-    size = (style.WIDTH, 0.62 * style.WIDTH * len(rows) / count + 0.1)
+    size = (style.WIDTH, 0.8 * style.WIDTH * len(rows) / count + 0.1)
     fig, axes = plt.subplots(len(rows), count, figsize=size, squeeze=False)
     for line, (label, images) in zip(axes, rows.items(), strict=True):
         for ax, image in zip(line, images, strict=False):

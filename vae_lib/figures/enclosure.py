@@ -8,6 +8,7 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from vae_lib.figures import style
 
@@ -34,17 +35,21 @@ def enclosures(panels: Mapping[float, Enclosure]) -> Figure:
     for ax, (sigma_sq, panel) in zip(np.atleast_1d(axes), panels.items(), strict=True):
         color = style.SIGMA_SQ_COLORS[sigma_sq]
         counts, fitted, held_out = (np.asarray(values, float) for values in panel[:3])
-        ax.plot(counts, fitted, color=color, marker="o", label="images fitted to")
-        ax.plot(counts, held_out, color=color, marker="s", linestyle="--", label="other images")
+        ax.plot(counts, fitted, color=color, marker="o")
+        ax.plot(counts, held_out, color=color, marker="s", linestyle="--")
         ax.fill_between(counts, held_out, fitted, color=color, alpha=0.12, linewidth=0)
-        ax.axhline(panel.published, color="black", linewidth=1, linestyle=":", label="poster")
+        ax.axhline(panel.published, color="black", linewidth=1, linestyle=":")
         ax.set(xscale="log", xlabel="images", title=f"σ² = {sigma_sq:g}")
-        ax.set_xticks(counts, [f"{count:g}" for count in counts], rotation=45)
+        ticks = counts[::2]
+        ax.set_xticks(ticks, [f"{count:g}" for count in ticks])
         ax.xaxis.set_minor_locator(plt.NullLocator())
         ax.yaxis.set_major_formatter(lambda value, _: f"{value / 1000:.4g}k".replace("-", "−"))
     np.atleast_1d(axes)[0].set_ylabel("ELBO − J (nats)")
-    handles, labels = np.atleast_1d(axes)[0].get_legend_handles_labels()
-    for handle in handles[:2]:
-        handle.set_color(style.GREY)
-    fig.legend(handles, labels, loc="outside lower center", ncols=3)
+    entries = {
+        "images fitted to": {"marker": "o", "color": style.GREY},
+        "other images": {"marker": "s", "linestyle": "--", "color": style.GREY},
+        "poster": {"linestyle": ":", "linewidth": 1, "color": "black"},
+    }
+    lines = [Line2D([], [], **look) for look in entries.values()]
+    fig.legend(lines, entries, loc="outside lower center", ncols=3)
     return fig
