@@ -93,26 +93,30 @@ def write_official(root: Path) -> Path:
     return root
 
 
-def triangle_weights(size: int) -> np.ndarray:
-    """Row i averages the 148 pixels with a triangle about the centre of new pixel i."""
-    scale = 148 / size
+def triangle_weights(size: int, crop: int) -> np.ndarray:
+    """Row i averages the pixels of the crop with a triangle about the centre of new pixel i."""
+    scale = crop / size
     centres = (np.arange(size) + 0.5) * scale
-    distances = np.abs(np.arange(148) + 0.5 - centres[:, None]) / scale
+    distances = np.abs(np.arange(crop) + 0.5 - centres[:, None]) / scale
     weights = np.maximum(0, 1 - distances)
     return weights / weights.sum(1, keepdims=True)
 
 
-def brute_force(path: Path, size: int) -> np.ndarray:
-    """The central 148 x 148 pixels of the image, by a triangle filter along each axis."""
+def brute_force(path: Path, size: int, crop: int = 148) -> np.ndarray:
+    """The central pixels of the image, by a triangle filter along each axis."""
+    top, left = {148: (35, 15), 108: (55, 35), 178: (20, 0)}[crop]
     with Image.open(path) as image:
-        pixels = np.asarray(image, np.float64)[35 : 35 + 148, 15 : 15 + 148]
-    weights = triangle_weights(size)
+        pixels = np.asarray(image, np.float64)[top : top + crop, left : left + crop]
+    weights = triangle_weights(size, crop)
     return weights @ pixels.transpose(2, 0, 1) @ weights.T
 
 
-def same(images: Tensor, folder: Path, numbers: range | list[int], size: int = SIZE) -> bool:
+def same(
+    images: Tensor, folder: Path, numbers: range | list[int], size: int = SIZE, crop: int = 148
+) -> bool:
     """Whether these are the folder's images of those numbers, in that order."""
-    wanted = np.stack([brute_force(folder / file_name(number), size) for number in numbers])
+    files = [folder / file_name(number) for number in numbers]
+    wanted = np.stack([brute_force(file, size, crop) for file in files])
     return images.shape == wanted.shape and bool(np.abs(images.numpy() - wanted).max() <= 1)
 
 
@@ -206,19 +210,30 @@ def test_the_resize_is_the_triangle_filter_of_the_central_148_pixels(faces, root
     assert same(images, faces, range(1, COUNT + 1), size)
 
 
-@pytest.mark.parametrize("size", [8, 64, 100])
-def test_the_images_are_those_of_torchvisions_crop_and_resize(faces, root, size):
+@pytest.mark.parametrize("crop", [108, 178])
+def test_another_crop_is_central_too_and_another_file(faces, root, crop):
+    numbers = range(1, COUNT + 1)
+    usual = load_celeba(folder=faces, root=root, size=SIZE).images
+    images = load_celeba(folder=faces, root=root, size=SIZE, crop=crop).images
+    assert same(images, faces, numbers, crop=crop)
+    assert not same(images, faces, numbers)
+    assert same(usual, faces, numbers)
+    assert len(arrays(root)) == 2
+
+
+@pytest.mark.parametrize(("size", "crop"), [(8, 148), (64, 148), (100, 148), (64, 108), (64, 178)])
+def test_the_images_are_those_of_torchvisions_crop_and_resize(faces, root, size, crop):
     _sources.torchvision_datasets()  # makes the next line work beside a CPU build of torch
     functional = importlib.import_module("torchvision.transforms.v2.functional")
-    images = load_celeba(folder=faces, root=root, size=size).images
+    images = load_celeba(folder=faces, root=root, size=size, crop=crop).images
     bilinear = functional.InterpolationMode.BILINEAR
     for number, ours in enumerate(images, start=1):
         with Image.open(faces / file_name(number)) as image:
-            crop = functional.center_crop(image, [148])
-            of_image = functional.resize(crop, [size, size], bilinear, antialias=True)
+            centre = functional.center_crop(image, [crop])
+            of_image = functional.resize(centre, [size, size], bilinear, antialias=True)
             assert torch.equal(ours, functional.pil_to_tensor(of_image))
             # The way of tensors is another implementation, which rounds elsewhere.
-            pixels = functional.pil_to_tensor(crop)
+            pixels = functional.pil_to_tensor(centre)
             of_tensor = functional.resize(pixels, [size, size], bilinear, antialias=True)
             assert (ours.int() - of_tensor.int()).abs().max() <= 1
 
@@ -260,6 +275,19 @@ def test_a_wrong_size_is_named(faces, root, size):
     with pytest.raises(ValueError, match=rf"size .*\[8, 148\].*{size!r}"):
         load_celeba(folder=faces, root=root, size=size)
     assert not root.exists()
+
+
+@pytest.mark.parametrize("crop", [0, 7, 179, 148.0, True, "148", None])
+def test_a_wrong_crop_is_named(faces, root, crop):
+    with pytest.raises(ValueError, match=rf"crop .*\[8, 178\].*{crop!r}"):
+        load_celeba(folder=faces, root=root, size=8, crop=crop)
+    assert not root.exists()
+
+
+def test_nothing_is_enlarged(faces, root):
+    assert load_celeba(folder=faces, root=root, size=20, crop=20).images.shape[2:] == (20, 20)
+    with pytest.raises(ValueError, match=r"size .*\[8, 20\].*21"):
+        load_celeba(folder=faces, root=root, size=21, crop=20)
 
 
 # What is cached.

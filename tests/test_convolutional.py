@@ -580,7 +580,9 @@ def test_a_network_s_name_has_the_encoder_s_layers_in_words():
     assert SETTING.network == "8px conv 4-6 full 10"
     assert replace(SETTING, channels=(4,), hidden=(20, 10)).network == "8px conv 4 full 20-10"
     assert replace(PERCEPTRON, hidden=(1024, 512)).network == "1024-512"
-    assert replace(SETTING, channels=()).network == "10"
+    assert replace(PERCEPTRON, channels=(4, 6)).network == "28px conv 4-6 full 10"
+    assert replace(SETTING, channels=()).network == "8px full 10"
+    assert replace(SETTING, hidden=()).network == "8px conv 4-6"
 
 
 def test_a_run_s_name_differs_with_channels_and_with_image_size():

@@ -13,6 +13,7 @@ from tests.oracles import (
     EPS,
     covariance_of,
     dense_log_likelihood,
+    difference,
     log_uniform,
     normal,
     orthogonal,
@@ -21,8 +22,8 @@ from tests.oracles import (
 )
 from vae_lib import agreement, linear_vae, poster, ppca
 from vae_lib.comparison import Measured
-from vae_lib.prediction import Prediction, predict
-from vae_lib.spectrum import spectrum_of_covariance
+from vae_lib.prediction import Prediction, elbo_on, predict
+from vae_lib.spectrum import span_coordinates, spectrum, spectrum_of_covariance
 
 SMALL = torch.tensor([6.0, 3.0, 1.2, 0.7, 0.5], dtype=torch.float64)
 # Below, between and above the eigenvalues, where k of them are kept and where fewer are.
@@ -341,3 +342,117 @@ def test_provenance_says_what_was_run():
     found = agreement.provenance([row, {**row, "seed": 2}])
     assert found == "2 runs of 25 epochs, seeds 2 / 10, a CPU, commit 0123456, python 3"
     assert agreement.provenance([]) == "no runs yet"
+
+
+def faces(generator, count=60, dim=12):
+    """Data whose components fall, with a mean."""
+    scales = torch.arange(1, dim + 1, dtype=torch.float64) ** -0.6 * 3
+    return normal(generator, count, dim) * scales @ orthogonal(generator, dim) + 2
+
+
+@pytest.mark.parametrize("sigma_sq", [0.05, 0.6, 2.0, 20.0])
+def test_the_elbo_on_new_data_is_their_density_by_torch(make_generator, sigma_sq):
+    generator, k = make_generator(5), 4
+    fitted, new = spectrum(faces(generator)), faces(generator, 9)
+    model = ppca.mle_at(fitted, k, sigma_sq)
+    cov = model.weights @ model.weights.T + sigma_sq * torch.eye(12, dtype=torch.float64)
+    values = torch.distributions.MultivariateNormal(fitted.mean, cov).log_prob(new)
+    mean, error = elbo_on(fitted, new, k=k, sigma_sq=sigma_sq, dim=12)
+    # Solving with C loses digits in proportion to its condition number, here below 1e4.
+    assert mean == pytest.approx(values.mean().item(), rel=1e-10)
+    assert error == pytest.approx(standard_error(values).item(), rel=1e-8)
+
+
+@pytest.mark.parametrize("sigma_sq", [0.05, 0.6, 2.0, 20.0])
+@pytest.mark.parametrize("k", [1, 4, 9])
+def test_the_elbo_on_the_fitted_data_is_the_predicted_one(make_generator, sigma_sq, k):
+    data = faces(make_generator(6))
+    mean, _ = elbo_on(spectrum(data), data, k=k, sigma_sq=sigma_sq, dim=12)
+    expected = predict(spectrum(data).eigenvalues, k=k, sigma_sq=sigma_sq).elbo
+    assert mean == pytest.approx(expected, rel=1e-12)
+
+
+def test_coordinates_of_a_subspace_give_the_same_elbo(make_generator):
+    data = faces(make_generator(7), count=10, dim=40)
+    rows = span_coordinates(data)
+    full, short = (
+        elbo_on(spectrum(every[:7]), every[7:], k=3, sigma_sq=0.3, dim=40) for every in (data, rows)
+    )
+    assert short == pytest.approx(full, rel=1e-10)
+
+
+def test_fitted_and_new_data_enclose_what_the_population_gives(make_generator):
+    """Proposition 7.1 by Monte Carlo: averages over many samples, within five standard errors."""
+    generator, k, sigma_sq, trials = make_generator(8), 2, 0.5, 400
+    cov, eigenvalues = problem(generator, 6)
+    root = torch.linalg.cholesky(cov)
+    best = predict(eigenvalues, k=k, sigma_sq=sigma_sq).elbo
+    fitted, new = {8: [], 16: []}, {8: [], 16: []}
+    for count in fitted:
+        for _ in range(trials):
+            data = normal(generator, 2 * count, 6) @ root.T
+            found = spectrum(data[:count])
+            for place, rows in ((fitted, data[:count]), (new, data[count:])):
+                place[count].append(elbo_on(found, rows, k=k, sigma_sq=sigma_sq, dim=6)[0])
+    means = {name: {} for name in ("fitted", "new")}
+    for name, values in (("fitted", fitted), ("new", new)):
+        for count, each in values.items():
+            tensor = torch.tensor(each)
+            means[name][count] = tensor.mean().item(), standard_error(tensor).item()
+    for count in (8, 16):
+        above, error = means["fitted"][count]
+        assert above - best > 5 * error
+        below, error = means["new"][count]
+        assert best - below > 5 * error
+    assert means["fitted"][8][0] > means["fitted"][16][0]
+    assert means["new"][8][0] < means["new"][16][0]
+
+
+def test_elbos_on_data_that_do_not_fit_are_refused(make_generator):
+    data = faces(make_generator(9))
+    found = spectrum(data)
+    good = {"k": 3, "sigma_sq": 1.0, "dim": 12}
+    for wrong, message in (
+        ({"k": 0}, "k must be"),
+        ({"k": 13}, "k must be"),
+        ({"sigma_sq": 0.0}, "sigma_sq must be"),
+        ({"dim": 11}, "dim must be"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            elbo_on(found, data, **(good | wrong))
+    with pytest.raises(ValueError, match="data must"):
+        elbo_on(found, data[:, :5], **good)
+
+
+def test_a_narrow_decoder_gains_by_leaving_latents_idle_whatever_the_noise(make_generator):
+    """Proposition 7.2, on a nonlinear decoder: the proof's construction, its ELBO in closed form.
+
+    The expected error depends on the decoder's law of A z alone, so it is enough that this law
+    stays; the divergence must fall by that of the idle coordinates.
+    """
+    generator, k, r = make_generator(10), 5, 2
+    first = normal(generator, r, k)
+    means, variances = normal(generator, 7, k), log_uniform(generator, 0.05, 0.9, k)
+    rotation = torch.linalg.qr(first.T, mode="complete").Q.T
+    assert (first @ rotation.T)[:, r:].abs().max() < 1e-14
+    turned = rotation @ torch.diag(variances) @ rotation.T
+    inner, basis = torch.linalg.eigh(turned[:r, :r])
+    kept_means = means @ rotation[:r].T @ basis
+    new_first = first @ rotation[:r].T @ basis
+    # The decoder sees the same Gaussian for every image.
+    assert difference(kept_means @ new_first.T, means @ first.T) < 1e-13
+    before = first @ torch.diag(variances) @ first.T
+    assert difference(new_first @ torch.diag(inner) @ new_first.T, before) < 1e-13
+
+    def divergence(mean, variance):
+        return 0.5 * (mean.square() + variance - variance.log() - 1).sum(-1)
+
+    gain = divergence(means, variances) - divergence(kept_means, inner)
+    assert (gain > 0).all()
+    # The gain is the divergence of the rest given the first, averaged, from the prior.
+    rest = turned[r:, r:] - turned[r:, :r] @ torch.linalg.solve(turned[:r, :r], turned[:r, r:])
+    slope = turned[r:, :r] @ torch.linalg.inv(turned[:r, :r])
+    shift = (means @ rotation[r:].T).square().sum(-1)
+    spread = (slope @ turned[:r, :r] @ slope.T).trace()
+    expected = 0.5 * (rest.trace() + spread + shift - (k - r) - torch.logdet(rest))
+    assert difference(gain, expected) < 1e-12

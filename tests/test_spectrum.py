@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from tests.oracles import EPS, difference, normal, orthogonal
-from vae_lib.spectrum import Spectrum, covariance, spectrum, spectrum_of_covariance
+from vae_lib.spectrum import (
+    Spectrum,
+    covariance,
+    span_coordinates,
+    spectrum,
+    spectrum_of_covariance,
+)
 
 # (N, n): more observations than dimensions, as many, one fewer, many fewer.
 SHAPES = [(200, 6), (40, 12), (12, 12), (11, 12), (3, 30), (2, 2)]
@@ -105,3 +111,20 @@ def test_a_singular_covariance_has_no_negative_eigenvalue(make_generator):
 def test_count_above_counts_strictly(sigma_sq, count):
     eigenvalues = torch.tensor([6, 3, 1, 0.5], dtype=torch.float64)
     assert Spectrum(torch.zeros(4), eigenvalues, torch.eye(4)).count_above(sigma_sq) == count
+
+
+def test_coordinates_in_the_span_keep_distances_and_the_spectra_of_subsets(data):
+    rows = span_coordinates(data)
+    assert rows.shape == (len(data), min(data.shape))
+    allowed = 4 * rounding(data) * len(data)
+    assert difference(rows @ rows.T, data @ data.T) <= allowed
+    subset = slice(0, max(2, len(data) // 2))
+    short, full = spectrum(rows[subset]).eigenvalues, spectrum(data[subset]).eigenvalues
+    assert difference(short, full[: len(short)]) <= 4 * rounding(data)
+    assert full[len(short) :].abs().sum() <= 4 * rounding(data)
+
+
+def test_coordinates_of_something_else_than_a_matrix_are_refused():
+    for wrong in (torch.zeros(3), torch.zeros(3, 2)):  # one axis; float32
+        with pytest.raises(ValueError, match="data must"):
+            span_coordinates(wrong)

@@ -68,7 +68,7 @@ class _Convolutions(nn.Module):
         transposed: bool,
     ):
         super().__init__()
-        self.shape, self.num_members = shape, len(generators)
+        self.shape = shape
         layers: list[nn.Module] = []
         for num_inputs, num_outputs in pairwise(channels):
             layer = EnsembleConv(num_inputs, num_outputs, generators, transposed=transposed)

@@ -95,9 +95,12 @@ class Setting:
     def network(self) -> str:
         """The encoder's layers in words, for instance "1024-512" or "64px conv 32-64 full 256"."""
         units = "-".join(map(str, self.hidden))
-        if not self.channels:
+        if not self.channels and not self.image_size:
             return units
-        return f"{self.image_size}px conv {'-'.join(map(str, self.channels))} full {units}"
+        parts = [f"{self.image_shape[-1]}px"]
+        parts += [f"conv {'-'.join(map(str, self.channels))}"] if self.channels else []
+        parts += [f"full {units}"] if units else []
+        return " ".join(parts)
 
     @property
     def steps(self) -> int:

@@ -142,7 +142,7 @@ def run_ensemble(
 ) -> None:
     """Train one ensemble, from its checkpoint where there is one, and add its rows."""
     torch.set_num_threads(threads)
-    torch.set_float32_matmul_precision("high" if profile.tf32 else "highest")
+    _allow_tf32(profile.tf32)
     setting = profile.setting
     images = load_images(setting)
     trainer = make_trainer(setting, members, images, device=device)
@@ -166,13 +166,19 @@ def run_ensemble(
         counter.write_text(str(trainer.epoch * len(members)))
 
     train(trainer, epochs=setting.epochs, after_epoch=after_epoch)
-    torch.set_float32_matmul_precision("highest")  # training may round to TF32, measuring not
+    _allow_tf32(False)  # training may round to TF32, measuring not
     on = provenance(profile, device) | {"commit": code}
     for place in range(len(members)):
         found = result(trainer, place, setting, images, provenance=on)
         results.add_row(folder, found.row, curve=found.curve, latents=found.latents)
     checkpoint.unlink(missing_ok=True)
     counter.write_text(str(setting.epochs * len(members)))
+
+
+def _allow_tf32(allowed: bool) -> None:
+    """Of matrix products and of convolutions; PyTorch has a switch for each."""
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def make_trainer(

@@ -1,4 +1,4 @@
-"""What chapter 5 trains when the book is built is the library's quick profile."""
+"""What chapters 5 and 7 train when the book is built are the library's quick profiles."""
 
 from pathlib import Path
 
@@ -17,3 +17,15 @@ def test_chapter_5_trains_the_quick_profile():
     assert quick.members == table_members(seeds=[seed], learning_rate=rate) + asides(
         anneal_epochs=values["anneal_epochs"], seed=seed, learning_rate=rate
     )
+
+
+def test_chapter_7_trains_the_quick_profile_of_celeba():
+    values = plan_run(Layout(Path(__file__).parents[2]), "07_celeba", "quick").values
+    quick = PROFILES["celeba-quick"]
+    same = ("num_images", "alpha", "image_size", "latent_dim", "batch_size", "epochs")
+    for name in same:
+        assert values[name] == getattr(quick.setting, name), name
+    for name in ("channels", "hidden"):
+        assert tuple(values[name]) == getattr(quick.setting, name), name
+    assert {member.learning_rate for member in quick.members} == {values["learning_rate"]}
+    assert {member.seed for member in quick.members} == {values["seed"]}
