@@ -4,9 +4,11 @@ Nothing here is clever: n x n matrices are formed, inverted and factorised.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
+from scipy.fft import dct
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
@@ -114,3 +116,21 @@ def autograd_hessian(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor
         for entry in gradient.flatten()
     ]
     return torch.stack(rows)
+
+
+def blocks_with_spectrum(
+    values: np.ndarray, *, rows: int, dim: int, block: int = 500, workers: int = 1
+) -> Iterator[Tensor]:
+    """Data (rows, dim) whose covariance has exactly these leading eigenvalues, and then zeros.
+
+    X = sqrt(N) A diag(sqrt(values)) B^T, where the columns of A and B are cosines. Those of A
+    are orthogonal to the constant one, so that the mean is zero before 3 is added. Nothing is
+    kept, so that the data may be larger than the memory.
+    """
+    ranks = np.arange(1, len(values) + 1)
+    for start in range(0, rows, block):
+        i = np.arange(start, min(start + block, rows))[:, None]
+        coefficients = np.zeros((len(i), dim))
+        cosines = np.sqrt(2 / rows) * np.cos(np.pi * (2 * i + 1) * ranks / (2 * rows))
+        coefficients[:, : len(values)] = cosines * np.sqrt(rows * values)
+        yield torch.from_numpy(dct(coefficients, norm="ortho", workers=workers) + 3.0)

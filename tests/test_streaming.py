@@ -1,13 +1,11 @@
 """Leading eigenvalues from blocks: against a dense solver and against spectra known beforehand."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
-from scipy.fft import dct
 from torch import Tensor
 
+from tests.oracles import blocks_with_spectrum
 from vae_lib.prediction import predict
 from vae_lib.spectrum import spectrum
 from vae_lib.streaming import LeadingSpectrum, leading_spectrum
@@ -19,21 +17,6 @@ def correlated(make_generator, *, rows: int = 300, dim: int = 120) -> Tensor:
     scales = torch.arange(1, dim + 1, dtype=torch.float64) ** -0.7
     mixing = torch.randn(dim, dim, generator=make_generator(2), dtype=torch.float64)
     return (noise * scales) @ torch.linalg.qr(mixing)[0] + 50
-
-
-def known(values: np.ndarray, *, rows: int, dim: int, block: int = 64) -> Iterator[Tensor]:
-    """Data (rows, dim) whose covariance has exactly these leading eigenvalues, and then zeros.
-
-    X = sqrt(N) A diag(sqrt(values)) B^T with columns of A and B from cosine transforms. Those of A
-    are orthogonal to the constant one, so that the mean is zero before 3 is added.
-    """
-    ranks = np.arange(1, len(values) + 1)
-    for start in range(0, rows, block):
-        i = np.arange(start, min(start + block, rows))[:, None]
-        coefficients = np.zeros((len(i), dim))
-        cosines = np.sqrt(2 / rows) * np.cos(np.pi * (2 * i + 1) * ranks / (2 * rows))
-        coefficients[:, : len(values)] = cosines * np.sqrt(rows * values)
-        yield torch.from_numpy(dct(coefficients, norm="ortho") + 3.0)
 
 
 def test_leading_eigenvalues_are_those_of_a_dense_solver(make_generator):
@@ -51,7 +34,9 @@ def test_leading_eigenvalues_are_those_of_a_dense_solver(make_generator):
 def test_a_spectrum_known_beforehand_is_found(make_generator):
     values = 30 / np.arange(1, 200) ** 1.1 + 0.05
     found = leading_spectrum(
-        lambda: known(values, rows=400, dim=250), num_components=40, generator=make_generator()
+        lambda: blocks_with_spectrum(values, rows=400, dim=250),
+        num_components=40,
+        generator=make_generator(),
     )
     assert found.trace == pytest.approx(values.sum(), rel=1e-12)
     leading = torch.from_numpy(values[:40])
