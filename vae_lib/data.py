@@ -28,11 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"MNIST: {sizes[0]:,} + {sizes[1]:,} images, verified, in {raw_folder()}")
         if given.celeba:
             celeba.download()
-        images, origin = load_celeba()
+        images, origin = load_celeba(first=None if given.celeba else celeba.SAMPLE_SIZE)
     except DataError as error:
         say(str(error))
         return 1
-    print(f"CelebA: {len(images):,} images, {origin}; {celeba.TERMS}")
+    print(f"CelebA: {len(images):,} images, verified, of {origin}; {celeba.TERMS}")
     return 0
 
 

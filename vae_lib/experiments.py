@@ -167,7 +167,7 @@ def load_images(setting: Setting) -> Tensor:
         ValueError: there are fewer than ``num_images``.
         DataError: the data set is missing or damaged.
     """
-    images = _DATASETS[setting.dataset].load(setting.image_size)
+    images = _DATASETS[setting.dataset].load(setting.image_size, setting.num_images)
     checks.integer("num_images", setting.num_images, low=2, high=len(images))
     return images[: setting.num_images]
 
@@ -203,16 +203,21 @@ def run_id(setting: Setting, member: Member) -> str:
 class _Dataset(NamedTuple):
     """How to load a data set, and the sizes its images can have."""
 
-    load: Callable[[int], Tensor]  # of a size, to bytes (N, n)
+    load: Callable[[int, int], Tensor]  # of a size, at most so many, to bytes (N, n)
     low: int
     high: int
     shape: Callable[[int], Shape]
 
 
 _DATASETS = {
-    "mnist": _Dataset(lambda size: load_mnist().images.flatten(1), 0, 0, lambda size: (1, 28, 28)),
+    "mnist": _Dataset(
+        lambda size, count: load_mnist().images.flatten(1), 0, 0, lambda size: (1, 28, 28)
+    ),
     "celeba": _Dataset(
-        lambda size: load_celeba(size=size).images.flatten(1), 8, 148, lambda size: (3, size, size)
+        lambda size, count: load_celeba(size=size, first=count).images.flatten(1),
+        8,
+        148,
+        lambda size: (3, size, size),
     ),
 }
 

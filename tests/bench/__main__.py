@@ -11,7 +11,7 @@ from vae_lib import data
 
 def main() -> None:
     data.load_mnist()  # so that nobody measures a download
-    data.load_celeba()
+    data.load_celeba(first=999)
     print(rows.HEADER)
     print(memory.row(), flush=True)
     for row in celeba.memory_rows():
