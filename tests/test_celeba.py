@@ -979,7 +979,7 @@ def test_an_extraction_that_was_interrupted_is_said(official, root):
     for number in (2, 4):
         (extracted / file_name(number)).unlink()
     with pytest.raises(
-        DataError, match="lacks 2 images.*interrupted; delete that folder"
+        DataError, match=r"lacks 2 images.*interrupted; delete that folder"
     ) as caught:
         celeba.download(root)
     assert str(extracted) in str(caught.value)
