@@ -52,7 +52,8 @@ def collapse_epsilon(kl: Tensor, *, delta: float) -> Tensor:
     needed = math.ceil((1 - delta) * num_images - 1e-9 * num_images)
     if needed == 0:  # nothing is asked for: even epsilon = 0 will do
         return torch.full_like(kl[..., 0, :], -math.inf)
-    return kl.kthvalue(needed, dim=-2).values
+    # A latent at a time: kthvalue copies what it sees, and its indices take as much again.
+    return torch.stack([one.kthvalue(needed).values for one in kl.unbind(-1)], dim=-1)
 
 
 def fraction_below(thresholds: Tensor, epsilon: float | Tensor) -> Tensor:
