@@ -18,7 +18,7 @@ from tests.oracles import (
     orthogonal,
     standard_error,
 )
-from vae_lib import collapse, transforms
+from vae_lib import collapse, evaluation, transforms
 from vae_lib.evaluation import EVALUATION_SEED, evaluate, importance_bound
 from vae_lib.rows import identity
 from vae_lib.training import generator
@@ -406,3 +406,15 @@ def test_a_bound_of_several_members_is_refused(make_generator):
     pair, data = random_model(make_generator, num_members=2), normal(make_generator(0), 2, DIM)
     with pytest.raises(ValueError, match=r"^model must be a single one \(E = 1\), got E = 2"):
         importance_bound(pair, data, num_samples=3, random=make_generator())
+
+
+@pytest.mark.parametrize("block", [1, 7, 50])
+def test_a_variance_in_blocks_is_that_of_all_rows(make_generator, block):
+    rows = torch.randn(50, 4, generator=make_generator(3), dtype=torch.float64) + 1e4
+    spread = evaluation._Spread()
+    for part in rows.split(block):
+        spread.add(part)
+    # Subtracting means of 1e4 costs four digits; a difference of two sums would cost eight.
+    torch.testing.assert_close(
+        spread.variance(), rows.var(0, correction=0), rtol=50 * 1e4 * EPS, atol=0
+    )
