@@ -14,7 +14,8 @@ PROFILE ?= quick
 override NAME := $(value NAME)
 override PARAMS := $(value PARAMS)
 override PROFILE := $(value PROFILE)
-export NAME PARAMS PROFILE
+override HELP := $(value HELP)
+export NAME PARAMS PROFILE HELP
 
 # Under `make -j` a sub-make shares the jobs that were asked for; otherwise it gets its own.
 PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
@@ -28,6 +29,8 @@ help:
 	@echo "     book PROFILE=paper   the same with the values of book/params/paper.yml"
 	@echo "     chapter NAME=03_landscape PARAMS=\"sigma_sq=0.5 seed=3\""
 	@echo "                          run one chapter with your values, on a page of its own"
+	@echo "     chapter NAME=03_landscape HELP=1"
+	@echo "                          say what a chapter's parameters are"
 	@echo "     sweep PROFILE=laptop train the table's deep VAEs, or go on where it was interrupted:"
 	@echo "                          quick (minutes), laptop (two hours), paper (a GPU)"
 	@echo "     test                 the tests, of the library, the pipeline and the built pages"

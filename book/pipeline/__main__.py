@@ -1,6 +1,6 @@
 """The command line of the pipeline; the Makefile is its user.
 
-What a reader types arrives in the environment (NAME, PARAMS, PROFILE), never as a part of a
+What a reader types arrives in the environment (NAME, PARAMS, PROFILE, HELP), never as a part of a
 command, so that no shell and no make can read it as anything but text.
 """
 
@@ -51,15 +51,19 @@ def render(layout: Layout, profile: str) -> None:
 
 
 def chapter(layout: Layout, profile: str) -> None:
-    """Execute and render one chapter with the parameters given."""
+    """Execute and render one chapter with the parameters given, or only say what it takes."""
     from book.pipeline.cache import cached_path
     from book.pipeline.chapters import find_chapter
-    from book.pipeline.parameters import split_pairs
+    from book.pipeline.parameters import split_pairs, table
     from book.pipeline.profiles import plan_run
     from book.pipeline.render import render_chapter
 
     name = os.environ.get("NAME", "")
     find_chapter(layout, name)
+    if os.environ.get("HELP"):
+        parameters = plan_run(layout, name, profile).parameters
+        print(f"{name} takes\n{table(parameters)}" if parameters else f"{name} takes no parameters")
+        return
     run = plan_run(layout, name, profile, split_pairs(os.environ.get("PARAMS", "")))
     # Ahead of the chapter, because a download reports its progress, and that belongs on no page.
     if not cached_path(layout, run).is_file():

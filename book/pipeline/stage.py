@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from book.pipeline import rerun
 from book.pipeline.chapters import chapters, pages
 from book.pipeline.layout import BuildError, Layout
 
@@ -65,6 +66,9 @@ def staged_files(layout: Layout, notebooks: Mapping[str, NotebookNode]) -> dict[
     """Path in the staging folder -> content, for the whole book."""
     sources = [layout.root / name for name in CONFIG] + _plain_files(layout)
     files = {path.relative_to(layout.root).as_posix(): path.read_bytes() for path in sources}
+    if rerun.PAGE in files:
+        text = files[rerun.PAGE].decode("utf-8")
+        files[rerun.PAGE] = rerun.with_tables(text, layout).encode()
     for name, source in chapters(layout).items():
         place = source.relative_to(layout.root).with_suffix(".ipynb").as_posix()
         notebook = notebooks[name]

@@ -67,7 +67,9 @@ class Book:
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """One command in a process of its own: kernels and Sphinx leave traces in theirs."""
-        kept = {k: v for k, v in os.environ.items() if k not in ("NAME", "PARAMS", "PROFILE")}
+        kept = {
+            k: v for k, v in os.environ.items() if k not in ("NAME", "PARAMS", "PROFILE", "HELP")
+        }
         return subprocess.run(
             [sys.executable, "-m", "book.pipeline", *arguments],
             cwd=self.root,

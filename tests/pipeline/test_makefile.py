@@ -13,6 +13,7 @@ from tests.pipeline.conftest import REPOSITORY
 PYTHON = """#!/bin/sh
 echo "$*" >> calls
 printf '%s' "$PARAMS" > params; printf '%s' "$NAME" > name; printf '%s' "$PROFILE" > profile
+printf '%s' "$HELP" > help
 case "$*" in
   *" stale") printf 'a\\nb\\nc\\n' ;;
   *" execute a") exit 1 ;;
@@ -34,7 +35,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def make(place: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    hidden = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "NAME", "PARAMS", "PROFILE", "VENV")
+    hidden = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "NAME", "PARAMS", "PROFILE", "HELP", "VENV")
     kept = {k: v for k, v in os.environ.items() if k not in hidden}
     return subprocess.run(
         ["make", *arguments],
@@ -59,7 +60,7 @@ def test_help_is_the_default(place: Path) -> None:
     assert not (place / "calls").exists()
 
 
-@pytest.mark.parametrize("variable", ["PARAMS", "NAME", "PROFILE"])
+@pytest.mark.parametrize("variable", ["PARAMS", "NAME", "PROFILE", "HELP"])
 @pytest.mark.parametrize("through", ["argument", "environment"])
 @pytest.mark.parametrize(
     "text",

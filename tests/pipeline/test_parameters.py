@@ -2,10 +2,11 @@
 
 import pytest
 
+from book.pipeline import rerun
 from book.pipeline.layout import UsageError
 from book.pipeline.parameters import check_values, declared_parameters, split_pairs, table
 from book.pipeline.profiles import load_profile, plan_run
-from tests.pipeline.conftest import Book
+from tests.pipeline.conftest import Book, code
 
 SOURCE = """
 sigma_sq: float = 1.0  # in (0, inf): the variance of the decoder
@@ -228,3 +229,24 @@ def test_a_broken_file_is_named(tiny: Book, name: str, text: str, said: str) -> 
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_help_lists_what_a_chapter_takes_and_runs_nothing(tiny: Book) -> None:
+    done = tiny.run("chapter", NAME="01_a", HELP="1", PARAMS="nonsense=1")
+    assert done.returncode == 0, done.stderr
+    assert "sigma_sq  float  1.0" in done.stdout
+    assert "[0, 99]   the seed" in done.stdout
+    assert tiny.executed() == []
+    unknown = tiny.run("chapter", NAME="nothing", HELP="1")
+    assert unknown.returncode == 2
+    tiny.chapter(code("print(1)"))
+    assert "takes no parameters" in tiny.run("chapter", NAME="01_a", HELP="1").stdout
+
+
+def test_a_page_has_the_parameters_of_every_chapter(tiny: Book) -> None:
+    tiny.write("book/rerun.md", f"# Again\n\n{rerun.MARK}\n")
+    text = rerun.with_tables((tiny.root / rerun.PAGE).read_text(), tiny.layout)
+    assert "| `sigma_sq` | float | `1.0` | (0, inf) | the variance |" in text
+    assert "| `seed` | int | `0` | [0, 99] | the seed |" in text
+    assert rerun.MARK not in text
+    assert "{doc}`01_a`" in text

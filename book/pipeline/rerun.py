@@ -1,0 +1,31 @@
+"""The page that lists every parameter of every chapter, from their own declarations."""
+
+from book.pipeline.chapters import chapters, parameter_source, read_chapter
+from book.pipeline.layout import Layout
+from book.pipeline.parameters import as_text, declared_parameters
+
+PAGE = "book/rerun.md"
+MARK = "<!-- the parameters of every chapter -->"  # where the tables go
+COLUMNS = ("Parameter", "Type", "Default", "Range", "Meaning")
+
+
+def with_tables(text: str, layout: Layout) -> str:
+    """The page's source with the tables in the place of its mark."""
+    return text.replace(MARK, tables(layout))
+
+
+def tables(layout: Layout) -> str:
+    """A section for each chapter that takes parameters: a table, in Markdown."""
+    sections = []
+    for name, source in chapters(layout).items():
+        parameters = declared_parameters(parameter_source(read_chapter(source), name), name)
+        if not parameters:
+            continue
+        rows = [COLUMNS, ("---",) * len(COLUMNS)]
+        for p in parameters.values():
+            limits = p.range.text if p.range else "{true, false}"
+            rows.append((f"`{p.name}`", p.type, f"`{as_text(p.default)}`", limits, p.meaning))
+        lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
+        heading = f"## {{doc}}`{name}`\n\n`NAME={name}`"
+        sections.append("\n".join([heading, "", *lines]))
+    return "\n\n".join(sections)
