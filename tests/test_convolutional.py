@@ -18,6 +18,7 @@ from tests.oracles import normal
 from vae_lib import experiments, training, transforms
 from vae_lib.celeba import CelebA
 from vae_lib.convolutional import EnsembleConv, conv_decoder, conv_encoder, encoded_shape
+from vae_lib.data import DataError
 from vae_lib.evaluation import evaluate
 from vae_lib.experiments import Setting, build_model, load_images, run_id
 from vae_lib.training import HISTORY_COLUMNS, Member, Trainer, generator, train
@@ -639,17 +640,19 @@ def test_images_are_flattened_in_the_order_channel_row_column(make_generator, mo
     images = torch.randint(256, (300, 3, 8, 8), dtype=torch.uint8, generator=make_generator(0))
     asked = []
 
-    def load(*, size):
-        asked.append(size)
+    def load(*, size, first):
+        asked.append((size, first))
         return CelebA(images, "made up")
 
     monkeypatch.setattr(experiments, "load_celeba", load)
     found = load_images(SETTING)
-    assert asked == [8]
+    assert asked == [(8, 200)]
     assert found.dtype == torch.uint8
     assert found.shape == (200, 192)
     for index, channel, row, column in ((0, 0, 0, 1), (7, 1, 0, 0), (199, 2, 5, 3), (3, 0, 6, 7)):
         assert found[index, channel * 64 + row * 8 + column] == images[index, channel, row, column]
+    with pytest.raises(DataError, match=r"at most 300, .* got 301; .*--celeba"):
+        load_images(replace(SETTING, num_images=301))
 
 
 # Through the trainer

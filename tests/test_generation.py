@@ -89,10 +89,10 @@ def test_a_traversal_moves_one_latent_and_leaves_the_others(model, data):
 
 
 def test_an_interpolation_runs_straight_from_one_posterior_mean_to_the_other(model, data):
-    found = generation.interpolate(model, data[0], data[1], 5, alpha=ALPHA)
+    found = generation.interpolate(model, data[0], data[1], steps=5, alpha=ALPHA)
     first, second = means(model, data[:2])
     latents = torch.stack([first + share * (second - first) for share in (0, 0.25, 0.5, 0.75, 1)])
     close(found, pictures(model, latents))
     close(found[[0, -1]], generation.reconstruct(model, data[:2], alpha=ALPHA))
     with pytest.raises(ValueError, match="steps must be"):
-        generation.interpolate(model, data[0], data[1], 1, alpha=ALPHA)
+        generation.interpolate(model, data[0], data[1], steps=1, alpha=ALPHA)

@@ -37,6 +37,7 @@ def test_a_spectrum_known_beforehand_is_found(make_generator):
         lambda: blocks_with_spectrum(values, rows=400, dim=250),
         num_components=40,
         generator=make_generator(),
+        tolerance=1e-3,
     )
     assert found.trace == pytest.approx(values.sum(), rel=1e-12)
     leading = torch.from_numpy(values[:40])
@@ -99,15 +100,52 @@ def test_eigenvalues_descend_and_add_up_to_the_trace():
     found = LeadingSpectrum(torch.zeros(6), 10.0, torch.tensor([4.0, 3.0]), torch.zeros(2), 3)
     values = found.eigenvalues()
     assert values.tolist() == [4.0, 3.0, 0.75, 0.75, 0.75, 0.75]
-    # A leading value that was not reached may be below the mean of the rest.
+    # A leading value that was not reached may be below the mean of the rest: it joins them.
     short = LeadingSpectrum(torch.zeros(4), 10.0, torch.tensor([4.0, 1.0]), torch.zeros(2), 3)
-    assert short.eigenvalues().tolist() == [4.0, 1.0, 1.0, 1.0]
+    assert short.eigenvalues().tolist() == [4.0, 2.0, 2.0, 2.0]
+    nothing = LeadingSpectrum(torch.zeros(4), 10.0, torch.tensor([1.0]), torch.zeros(1), 3)
+    assert nothing.eigenvalues().tolist() == [2.5] * 4
+
+
+@pytest.mark.parametrize("tolerance", [1.0, 1e-2])
+def test_an_elbo_is_never_above_the_true_optimum(make_generator, tolerance):
+    """Three large components and a long tail: with a coarse tolerance the tail is not reached."""
+    spread = torch.cat([torch.full((3,), 1e4), torch.linspace(1, 0.01, 117)]).double().sqrt()
+    for seed in range(8):
+        data = torch.randn(300, 120, generator=make_generator(seed), dtype=torch.float64) * spread
+        found = leading_spectrum(
+            lambda data=data: [data],
+            num_components=19,
+            generator=make_generator(seed),
+            tolerance=tolerance,
+            max_passes=7,
+        )
+        assert found.eigenvalues().sum().item() == pytest.approx(found.trace, rel=1e-12)
+        exact = spectrum(data).eigenvalues
+        for sigma_sq in (0.05, 0.5):
+            bound = predict(found.eigenvalues(), k=10, sigma_sq=sigma_sq).elbo
+            assert bound <= predict(exact, k=10, sigma_sq=sigma_sq).elbo + 1e-9
+
+
+def test_a_coarse_tolerance_stops_early(make_generator):
+    data = correlated(make_generator)
+    passes = [
+        leading_spectrum(
+            lambda: [data], num_components=10, generator=make_generator(), tolerance=tolerance
+        ).passes
+        for tolerance in (1e-1, 1e-6)
+    ]
+    assert passes[0] < passes[1] < 40
 
 
 def test_progress_counts_the_passes_after_the_first_two(make_generator):
     data, seen = correlated(make_generator), []
     found = leading_spectrum(
-        lambda: [data], num_components=5, generator=make_generator(), progress=seen.append
+        lambda: [data],
+        num_components=5,
+        generator=make_generator(),
+        tolerance=1e-6,
+        progress=seen.append,
     )
     assert sum(seen) == found.passes - 2
 
@@ -125,19 +163,24 @@ def test_arguments_outside_their_range_are_refused(make_generator, arguments, me
     data = correlated(make_generator)
     with pytest.raises(ValueError, match=message):
         leading_spectrum(
-            lambda: [data], **{"num_components": 5, "generator": make_generator(), **arguments}
+            lambda: [data],
+            **{"num_components": 5, "generator": make_generator(), "tolerance": 1e-6, **arguments},
         )
 
 
 def test_blocks_that_change_or_do_not_fit_are_refused(make_generator):
     data = correlated(make_generator)
+    arguments = {"num_components": 5, "generator": make_generator(), "tolerance": 1e-6}
     calls = iter([[data], [data], [data[:-1]]])
-    with pytest.raises(ValueError, match="same data every time: 300, then 299"):
-        leading_spectrum(lambda: next(calls), num_components=5, generator=make_generator())
+    with pytest.raises(ValueError, match="same data every time: 300 rows, then 299"):
+        leading_spectrum(lambda: next(calls), **arguments)
+    calls = iter([[data], [data[:-1]]])
+    with pytest.raises(ValueError, match="same data every time: 300 rows, then 299"):
+        leading_spectrum(lambda: next(calls), **arguments)
     for blocks in ([], [data[:1]]):
         with pytest.raises(ValueError, match="at least two rows"):
-            leading_spectrum(lambda b=blocks: b, num_components=5, generator=make_generator())
+            leading_spectrum(lambda b=blocks: b, **arguments)
     with pytest.raises(ValueError, match="blocks"):
-        leading_spectrum(lambda: [data, data[:, :3]], num_components=5, generator=make_generator())
+        leading_spectrum(lambda: [data, data[:, :3]], **arguments)
     with pytest.raises(ValueError, match="blocks"):
-        leading_spectrum(lambda: [data.float()], num_components=5, generator=make_generator())
+        leading_spectrum(lambda: [data.float()], **arguments)

@@ -581,3 +581,18 @@ def test_the_commit_is_that_of_the_repository_or_unknown(tmp_path, monkeypatch):
     monkeypatch.setattr(sweep, "REPOSITORY", tmp_path)
     monkeypatch.setitem(os.environ, "GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert sweep.commit() == "unknown"
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_tf32_is_allowed_for_a_while_and_for_all_products(allowed):
+    def switches():
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+    def failing_training():
+        assert switches() == ("high" if allowed else "highest", allowed)
+        raise KeyError
+
+    before = switches()
+    with pytest.raises(KeyError), sweep.tf32(allowed=allowed):
+        failing_training()
+    assert switches() == before

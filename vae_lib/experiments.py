@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vae_lib import checks
 from vae_lib.convolutional import Shape, conv_decoder, conv_encoder, encoded_shape
-from vae_lib.data import load_celeba, load_mnist
+from vae_lib.data import DataError, load_celeba, load_mnist
 from vae_lib.rows import SIGMA_SQ_INITS
 from vae_lib.training import Member, generator
 from vae_lib.transforms import check_alpha
@@ -118,7 +118,7 @@ class Profile:
         members: one for each run.
         ensemble_size: so many members advance as one batched computation.
         checkpoint_seconds: at least so long between two checkpoints of an ensemble.
-        tf32: whether matrix products on a GPU may round their factors to TF32.
+        tf32: whether products and convolutions on a GPU may round their factors to TF32.
     """
 
     name: str
@@ -164,11 +164,18 @@ def load_images(setting: Setting) -> Tensor:
     """The setting's images (N, n), uint8.
 
     Raises:
-        ValueError: there are fewer than ``num_images``.
-        DataError: the data set is missing or damaged.
+        DataError: the data set is missing or damaged, or has fewer than ``num_images``.
     """
     images = _DATASETS[setting.dataset].load(setting.image_size, setting.num_images)
-    checks.integer("num_images", setting.num_images, low=2, high=len(images))
+    if len(images) < setting.num_images:
+        more = (
+            "`python -m vae_lib.data --celeba` fetches all, or set VAE_LIB_CELEBA to their folder"
+        )
+        raise DataError(
+            f"num_images must be at most {len(images):,}, the images of {setting.dataset} that are "
+            f"at hand, got {setting.num_images:,}"
+            + (f"; {more}" if setting.dataset == "celeba" else "")
+        )
     return images[: setting.num_images]
 
 
@@ -309,8 +316,7 @@ PROFILES = {
             ensemble_size=1,
         ),
         # All images, which `python -m vae_lib.data --celeba` downloads. The poster gives neither
-        # epochs nor batch size; the steps of its collapse column fit five seeds. An epoch of one
-        # model takes 24 teraflop.
+        # epochs nor batch size; the steps of its collapse column fit five seeds.
         Profile(
             name="celeba-paper",
             setting=replace(_CELEBA, num_images=202_599, batch_size=128, epochs=50),

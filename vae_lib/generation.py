@@ -1,4 +1,4 @@
-"""What a trained VAE draws: reconstructions, samples and traversals, as pixel values."""
+"""What a trained VAE draws: reconstructions, samples, traversals and interpolations, as pixels."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def traverse(
 
 
 def interpolate(
-    model: GaussianVAE, first: Tensor, second: Tensor, steps: int, *, alpha: float
+    model: GaussianVAE, first: Tensor, second: Tensor, *, steps: int, alpha: float
 ) -> Tensor:
-    """Pixel values (steps, n) on the line between the posterior means of two images (n,).
+    """Pixel values (steps, n) on the line between the posterior means of two rows of data (n,).
 
     Raises:
         ValueError: ``steps`` < 2.

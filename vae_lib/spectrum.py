@@ -82,7 +82,7 @@ def span_coordinates(data: Tensor) -> Tensor:
         ValueError: ``data`` is not a finite float64 matrix.
     """
     checks.matrix("data", data, None, None)
-    return torch.linalg.qr(data.T)[1].T
+    return torch.linalg.qr(data.T, mode="r")[1].T
 
 
 def spectrum_of_covariance(cov: Tensor, mean: Tensor | None = None) -> Spectrum:

@@ -42,20 +42,23 @@ class LeadingSpectrum:
     passes: int
 
     def count_above(self, sigma_sq: float) -> int:
-        """At least so many eigenvalues exceed ``sigma_sq``."""
+        """At least so many eigenvalues exceed ``sigma_sq``; of more than m nothing is known."""
         return int((self.leading > sigma_sq).sum())
 
     def eigenvalues(self) -> Tensor:
-        """(n,): the leading ones, and for each of the others their mean.
+        """(n,), descending: the leading ones, and for each of the others their mean.
 
-        Closed forms that keep at most m components depend on the others through their sum alone,
-        so that they are as exact as the leading ones.
+        Their sum is the trace. Closed forms that keep at most m components depend on the others
+        through their sum alone. Where a leading one has not converged and is below that mean, it
+        is counted among the others. The result is majorised by the spectrum, and the largest
+        likelihood is a convex function of the covariance, so that its value here is a bound from
+        below.
         """
-        dim, count = len(self.mean), len(self.leading)
-        rest = (self.trace - self.leading.sum()) / (dim - count)
-        # Rounding, or a bound that is not reached, must not make the order ascend.
-        rest = rest.clamp(min=torch.zeros_like(rest), max=self.leading[-1])
-        return torch.cat([self.leading, rest.expand(dim - count)])
+        dim, kept = len(self.mean), self.leading
+        while len(kept) and (self.trace - kept.sum()) / (dim - len(kept)) > kept[-1]:
+            kept = kept[:-1]
+        rest = ((self.trace - kept.sum()) / (dim - len(kept))).clamp(min=0)  # rounding
+        return torch.cat([kept, rest.expand(dim - len(kept))])
 
 
 def leading_spectrum(
@@ -63,7 +66,7 @@ def leading_spectrum(
     *,
     num_components: int,
     generator: torch.Generator,
-    tolerance: float = 1e-3,
+    tolerance: float,
     max_passes: int = 40,
     progress: Callable[[int], object] | None = None,
 ) -> LeadingSpectrum:
@@ -73,9 +76,11 @@ def leading_spectrum(
         blocks: called for each pass; yields the same blocks (B, n), float64, every time.
         num_components: m, at least 1 and less than n / 5, which is what LOBPCG can do.
         generator: of the starting vectors.
-        tolerance: stop when no residual exceeds this share of the mean eigenvalue, > 0.
-        max_passes: stop after so many in any case, >= 6.
-        progress: called with 1 after each pass.
+        tolerance: stop when no residual exceeds it, > 0, in the units of the data's variance. An
+            eigenvalue's error is at most its residual; an ELBO's is about half the sum of errors
+            over sigma_sq, so choose it well below the smallest sigma_sq asked about.
+        max_passes: stop after about so many in any case, >= 6.
+        progress: called with 1 after each pass but the first two.
 
     Raises:
         ValueError: an argument outside its range, or blocks that are not float64 matrices of one
@@ -83,6 +88,7 @@ def leading_spectrum(
     """
     checks.positive("tolerance", tolerance)
     checks.integer("max_passes", max_passes, low=6)
+    checks.integer("num_components", num_components, low=1)
     mean, trace, count = _moments(blocks)
     dim = len(mean)
     num_components = checks.integer("num_components", num_components, low=1, high=(dim - 1) // 5)
@@ -91,14 +97,13 @@ def leading_spectrum(
     def product(vectors: np.ndarray) -> np.ndarray:
         """S @ vectors (n, m)."""
         nonlocal passes
-        matrix, total, seen = torch.from_numpy(vectors), torch.zeros(vectors.shape), 0
-        total = total.to(torch.float64)
+        matrix, seen = torch.from_numpy(vectors), 0
+        total = torch.zeros(vectors.shape, dtype=torch.float64)
         for block in blocks():
             centred = block - mean
             total += centred.T @ (centred @ matrix)
             seen += len(block)
-        if seen != count:
-            raise ValueError(f"blocks must yield the same data every time: {count}, then {seen}")
+        _same_number(count, seen)
         passes += 1
         if progress is not None:
             progress(1)
@@ -108,12 +113,12 @@ def leading_spectrum(
     operator = LinearOperator((dim, dim), matvec=product, matmat=product, dtype=np.float64)
     with warnings.catch_warnings():
         # It warns where it stops short of the tolerance; the residuals say so.
-        warnings.simplefilter("ignore", UserWarning)
+        warnings.filterwarnings("ignore", "Exited", UserWarning)
         _, vectors = lobpcg(
             operator,
             start,
             largest=True,
-            tol=tolerance * trace / dim,
+            tol=tolerance,
             maxiter=max_passes - passes - 4,  # it reads thrice besides, and we once more
         )
     # Rayleigh and Ritz once more, on a basis orthonormal to rounding: the bounds rest on that.
@@ -141,5 +146,14 @@ def _moments(blocks: Blocks) -> tuple[Tensor, float, int]:
         raise ValueError(f"blocks must hold at least two rows, got {count}")
     mean = total / count
     # About the mean, in a second pass: the difference of two sums would lose digits.
-    trace = sum((block - mean).square().sum().item() for block in blocks()) / count
-    return mean, trace, count
+    squares, seen = 0.0, 0
+    for block in blocks():
+        squares += (block - mean).square().sum().item()
+        seen += len(block)
+    _same_number(count, seen)
+    return mean, squares / count, count
+
+
+def _same_number(count: int, seen: int) -> None:
+    if seen != count:
+        raise ValueError(f"blocks must yield the same data every time: {count} rows, then {seen}")

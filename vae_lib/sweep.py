@@ -142,7 +142,6 @@ def run_ensemble(
 ) -> None:
     """Train one ensemble, from its checkpoint where there is one, and add its rows."""
     torch.set_num_threads(threads)
-    _allow_tf32(profile.tf32)
     setting = profile.setting
     images = load_images(setting)
     trainer = make_trainer(setting, members, images, device=device)
@@ -165,20 +164,28 @@ def run_ensemble(
             last_saved = time.monotonic()
         counter.write_text(str(trainer.epoch * len(members)))
 
-    train(trainer, epochs=setting.epochs, after_epoch=after_epoch)
-    _allow_tf32(False)  # training may round to TF32, measuring not
+    with tf32(allowed=profile.tf32):
+        train(trainer, epochs=setting.epochs, after_epoch=after_epoch)
     on = provenance(profile, device) | {"commit": code}
     for place in range(len(members)):
-        found = result(trainer, place, setting, images, provenance=on)
+        with tf32(allowed=False):
+            found = result(trainer, place, setting, images, provenance=on)
         results.add_row(folder, found.row, curve=found.curve, latents=found.latents)
     checkpoint.unlink(missing_ok=True)
     counter.write_text(str(setting.epochs * len(members)))
 
 
-def _allow_tf32(allowed: bool) -> None:
-    """Of matrix products and of convolutions; PyTorch has a switch for each."""
-    torch.set_float32_matmul_precision("high" if allowed else "highest")
-    torch.backends.cudnn.allow_tf32 = allowed
+@contextmanager
+def tf32(*, allowed: bool) -> Iterator[None]:
+    """Let a GPU round factors to TF32, or not, in matrix products and in convolutions."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        torch.set_float32_matmul_precision("high" if allowed else "highest")
+        torch.backends.cudnn.allow_tf32 = allowed
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 def make_trainer(

@@ -1,7 +1,7 @@
 """The page that lists every parameter of every chapter, from their own declarations."""
 
 from book.pipeline.chapters import chapters, parameter_source, read_chapter
-from book.pipeline.layout import Layout
+from book.pipeline.layout import Layout, UsageError
 from book.pipeline.parameters import as_text, declared_parameters
 
 PAGE = "book/rerun.md"
@@ -10,7 +10,12 @@ COLUMNS = ("Parameter", "Type", "Default", "Range", "Meaning")
 
 
 def with_tables(text: str, layout: Layout) -> str:
-    """The page's source with the tables in the place of its mark."""
+    """The page's source with the tables in the place of its mark.
+
+    Raises UsageError where it has none.
+    """
+    if MARK not in text:
+        raise UsageError(f"{PAGE} must have the line {MARK!r}, where the tables go")
     return text.replace(MARK, tables(layout))
 
 

@@ -3,9 +3,11 @@
 import pytest
 
 from book.pipeline import rerun
+from book.pipeline.chapters import read_chapter
 from book.pipeline.layout import UsageError
 from book.pipeline.parameters import check_values, declared_parameters, split_pairs, table
 from book.pipeline.profiles import load_profile, plan_run
+from book.pipeline.stage import staged_files
 from tests.pipeline.conftest import Book, code
 
 SOURCE = """
@@ -245,8 +247,16 @@ def test_help_lists_what_a_chapter_takes_and_runs_nothing(tiny: Book) -> None:
 
 def test_a_page_has_the_parameters_of_every_chapter(tiny: Book) -> None:
     tiny.write("book/rerun.md", f"# Again\n\n{rerun.MARK}\n")
-    text = rerun.with_tables((tiny.root / rerun.PAGE).read_text(), tiny.layout)
+    notebooks = {"01_a": read_chapter(tiny.root / "book" / "01_a.md")}
+    toc = tiny.root / "_toc.yml"
+    toc.write_text(toc.read_text() + "- file: book/rerun\n")
+    text = staged_files(tiny.layout, notebooks)[rerun.PAGE].decode()
     assert "| `sigma_sq` | float | `1.0` | (0, inf) | the variance |" in text
     assert "| `seed` | int | `0` | [0, 99] | the seed |" in text
     assert rerun.MARK not in text
     assert "{doc}`01_a`" in text
+
+
+def test_a_page_that_lost_its_mark_is_refused(tiny: Book) -> None:
+    with pytest.raises(UsageError, match="must have the line"):
+        rerun.with_tables("# Again", tiny.layout)
