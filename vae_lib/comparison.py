@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -36,6 +36,22 @@ def is_table_run(row: Row) -> bool:
     """Whether a ledger's row is a finished run of the table, not an aside or a diverged one."""
     plain = row["beta"] == 1 and row["anneal_epochs"] == 0 and not row["centred"]
     return plain and row["status"] == "finished"
+
+
+def twins(rows: Sequence[Row], column: str) -> tuple[Row, Row] | None:
+    """A finished run for which ``column`` ("centred", "anneal_epochs") is set, and its twin.
+
+    The twin is the table's run of the same row, seed and learning rate. None where there is no
+    such pair; the first one where there are several.
+    """
+    shared = ("dataset", "row", "seed", "learning_rate", "hidden", "images", "epochs")
+    for row in rows:
+        if row["status"] != "finished" or not row[column]:
+            continue
+        for plain in rows:
+            if is_table_run(plain) and all(plain[name] == row[name] for name in shared):
+                return row, plain
+    return None
 
 
 def measured(rows: Iterable[Row]) -> dict[str, Measured]:
