@@ -23,7 +23,8 @@ def tables(layout: Layout) -> str:
     """A section for each chapter that takes parameters: a table, in Markdown."""
     sections = []
     for name, source in chapters(layout).items():
-        parameters = declared_parameters(parameter_source(read_chapter(source), name), name)
+        notebook = read_chapter(source)
+        parameters = declared_parameters(parameter_source(notebook, name), name)
         if not parameters:
             continue
         rows = [COLUMNS, ("---",) * len(COLUMNS)]
@@ -31,6 +32,8 @@ def tables(layout: Layout) -> str:
             limits = p.range.text if p.range else "{true, false}"
             rows.append((f"`{p.name}`", p.type, f"`{as_text(p.default)}`", limits, p.meaning))
         lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
-        heading = f"## {{doc}}`{name}`\n\n`NAME={name}`"
+        # No link in a heading: the page's own table of contents would show the file's name.
+        title = notebook.cells[0].source.splitlines()[0].lstrip("# ")
+        heading = f"## {title}\n\n{{doc}}`Read it <{name}>`; `NAME={name}`"
         sections.append("\n".join([heading, "", *lines]))
     return "\n\n".join(sections)

@@ -254,7 +254,7 @@ def test_a_page_has_the_parameters_of_every_chapter(tiny: Book) -> None:
     assert "| `sigma_sq` | float | `1.0` | (0, inf) | the variance |" in text
     assert "| `seed` | int | `0` | [0, 99] | the seed |" in text
     assert rerun.MARK not in text
-    assert "{doc}`01_a`" in text
+    assert "## A chapter\n\n{doc}`Read it <01_a>`; `NAME=01_a`" in text
 
 
 def test_a_page_that_lost_its_mark_is_refused(tiny: Book) -> None:
