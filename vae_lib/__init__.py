@@ -5,7 +5,7 @@ Data flows one way, and a module imports only from its left::
     data -> spectrum -> ppca -> { linear_vae -> linear_training, landscape -> stationary }
     data -> transforms -> vae, convolutional, collapse -> training -> experiments -> sweep
                                                    -> evaluation, generation -> sweep
-    checkpoints -> results -> sweep
+    files -> checkpoints, results -> sweep
     rows, ppca -> { poster, prediction } -> comparison -> agreement
     streaming: spectra of data that do not fit into memory
     all of these -> claims, figures -> chapters

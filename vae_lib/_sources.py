@@ -12,8 +12,6 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import torch
-
 _PIP_SECONDS = 300.0  # for a whole package
 
 _MISSING_OPERATORS = ("torchvision::nms", "torchvision::qnms")
@@ -94,6 +92,8 @@ def torchvision_datasets() -> ModuleType:
     except RuntimeError as error:
         if "operator torchvision::" not in str(error):
             raise
+    import torch  # here, so that it need not be loaded to find out where the data are
+
     for name in _MISSING_OPERATORS:
         torch.library.define(name, _OPERATOR_SCHEMA)
     return importlib.import_module("torchvision.datasets")

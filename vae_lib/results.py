@@ -15,7 +15,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from vae_lib.checkpoints import locked, write_whole
+from vae_lib.files import locked, write_whole
 
 Value = str | int | float | bool
 Row = dict[str, Value]
