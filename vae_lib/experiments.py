@@ -248,7 +248,7 @@ _CELEBA = Setting(
     hidden=(256,),
     latent_dim=500,
     batch_size=27,
-    epochs=150,
+    epochs=120,
     iwae_images=20,
 )
 
