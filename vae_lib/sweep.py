@@ -406,4 +406,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from vae_lib import sweep as module  # workers can import a function of it, not of __main__
+
+    sys.exit(module.main())
