@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vae_lib import _celeba_sources, _sources, celeba, data, files, transforms
+from vae_lib import _celeba_sources, _sources, celeba, data, files, identity, transforms
 from vae_lib.celeba import DataError, load_celeba
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -1135,3 +1135,29 @@ def test_the_real_sample(tmp_path, monkeypatch, make_generator):
     )
     assert mean == pytest.approx(-47_633, abs=15)
     assert error == pytest.approx(64, abs=2)
+
+
+# Its identity, without loading it
+
+
+def test_other_images_have_another_identity(faces, root, wheel, monkeypatch):
+    def named(folder: Path | None) -> str:
+        if folder is None:
+            monkeypatch.delenv("VAE_LIB_CELEBA", raising=False)
+        else:
+            monkeypatch.setenv("VAE_LIB_CELEBA", str(folder))
+        return identity.data_sets()["celeba"]
+
+    monkeypatch.setenv("VAE_LIB_DATA", str(root))
+    before = named(faces)
+    assert named(faces) == before != named(None)
+    (faces / "000001.jpg").unlink()
+    assert named(faces) != before
+    with pytest.raises(DataError, match=r"missing does not exist"):
+        named(faces / "missing")
+
+
+def test_an_identity_needs_no_pytorch():
+    program = "import sys; from vae_lib import identity; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "False\n"

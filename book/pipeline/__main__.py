@@ -56,6 +56,7 @@ def chapter(layout: Layout, profile: str) -> None:
     from book.pipeline.chapters import find_chapter
     from book.pipeline.parameters import split_pairs, table
     from book.pipeline.profiles import plan_run
+    from book.pipeline.reexecutions import write_index
     from book.pipeline.render import render_chapter
 
     name = os.environ.get("NAME", "")
@@ -72,6 +73,7 @@ def chapter(layout: Layout, profile: str) -> None:
             raise BuildError(f"{name} was not run: its data could not be fetched, see above")
     page = render_chapter(layout, run, profile)
     print(f"The chapter is ready: open {layout.shown(page)}")
+    print(f"All re-executions: {layout.shown(write_index(layout))}")
 
 
 def notebooks(layout: Layout, folder: Path) -> None:

@@ -7,15 +7,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import nbformat
 from nbformat import NotebookNode
 
 from book.pipeline.chapters import COMPUTING_TAGS, INJECTED, PARAMETERS, code_cells, tags
-from book.pipeline.layout import Layout
+from book.pipeline.layout import Layout, UsageError
+from book.pipeline.packages import installed
 from book.pipeline.parameters import Value, as_text
 from book.pipeline.profiles import Run
+from book.pipeline.stamp import as_markdown
 
 # Raise it when a change to the pipeline changes what an execution yields.
-CACHE_VERSION = 1
+CACHE_VERSION = 2
+# Where an executed notebook keeps what its page says about how it was made.
+STAMP = "stamp"
 
 
 def _digest(path: Path) -> str:
@@ -23,15 +28,24 @@ def _digest(path: Path) -> str:
 
 
 def library_state(layout: Layout) -> dict[str, str]:
-    """Checksums of what chapters build on: library, pinned requirements, recorded ledgers.
+    """Checksums of what chapters build on in the repository: the library, recorded ledgers.
 
     The whole library counts, not only the modules that a chapter imports: following imports
     would be cheaper to run and easy to get wrong, and then a page shows stale figures.
     """
     files = sorted((layout.root / "vae_lib").rglob("*.py"))
-    files += [layout.root / "requirements.txt"]
     files += sorted((layout.root / "book" / "recorded").rglob("*.csv"))
     return {str(path.relative_to(layout.root)): _digest(path) for path in files}
+
+
+def data_state() -> dict[str, str]:
+    """Which images the chapters read: data set -> name."""
+    from vae_lib import _sources, identity  # neither imports PyTorch, which is slow
+
+    try:
+        return identity.data_sets()
+    except _sources.DataError as reason:
+        raise UsageError(str(reason)) from None
 
 
 def run_key(layout: Layout, run: Run) -> str:
@@ -39,7 +53,9 @@ def run_key(layout: Layout, run: Run) -> str:
     state: dict[str, Any] = {
         "version": CACHE_VERSION,
         "python": sys.version,
+        "packages": installed(layout.root / "requirements.txt"),
         "library": library_state(layout),
+        "data": data_state(),
         "values": run.values,
         "cells": [
             [cell.source, sorted(COMPUTING_TAGS.intersection(tags(cell)))]
@@ -55,11 +71,11 @@ def cached_path(layout: Layout, run: Run) -> Path:
 
 def _note(run: Run, changed: dict[str, Value]) -> str:
     """The box at the top of a page that was run with other values than the defaults."""
-    lines = [
-        f"- `{name}` is `{as_text(value)}` (default `{as_text(run.parameters[name].default)}`): "
-        f"{run.parameters[name].meaning}"
-        for name, value in changed.items()
-    ]
+    lines = []
+    for name, value in changed.items():
+        _, _, default, _, _, meaning = run.parameters[name].cells()
+        what = f"`{as_text(value)}` {run.parameters[name].unit}".rstrip()
+        lines.append(f"- `{name}` is {what} (default `{default}`): {meaning}")
     title = "This page was run with values that differ from the defaults"
     return f":::{{admonition}} {title}\n:class: important\n" + "\n".join(lines) + "\n:::"
 
@@ -79,7 +95,10 @@ def _with_note(cells: list[NotebookNode], note: str) -> list[NotebookNode]:
 
 
 def graft(run: Run, executed: NotebookNode) -> NotebookNode:
-    """The fresh source with the outputs of an execution of the same code cells."""
+    """The fresh source with the outputs of an execution of the same code cells.
+
+    Below the last cell stands how the page was made, where the execution recorded it.
+    """
     fresh = copy.deepcopy(run.notebook)
     done = code_cells(executed)
     for cell, ran in zip(code_cells(fresh), done, strict=True):
@@ -87,6 +106,10 @@ def graft(run: Run, executed: NotebookNode) -> NotebookNode:
         cell.execution_count = ran.execution_count
     if "language_info" in executed.metadata:  # names the lexer that colours the code
         fresh.metadata["language_info"] = executed.metadata["language_info"]
+    if STAMP in executed.metadata:
+        stamp = nbformat.v4.new_markdown_cell(as_markdown(executed.metadata[STAMP]))
+        stamp["id"] = f"{run.chapter}-stamp"[-64:]
+        fresh.cells.append(stamp)
     changed = run.changed()
     if not changed:
         return fresh

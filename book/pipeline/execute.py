@@ -3,6 +3,7 @@
 import copy
 import logging
 import os
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from book.pipeline.cache import cached_path
+from book.pipeline.cache import STAMP, cached_path
 from book.pipeline.chapters import INJECTED, code_cells, tags
-from book.pipeline.layout import BuildError, Layout
+from book.pipeline.layout import BuildError, Layout, write_whole
 from book.pipeline.profiles import Run
 from book.pipeline.progress import Reporter, strip_ansi, unexpected
+from book.pipeline.stamp import collect
 
 CELL_SECONDS = 30 * 60
 TAIL = 12  # lines of a traceback that are printed; the kept notebook has them all
@@ -116,14 +118,6 @@ def _clean(notebook: NotebookNode) -> None:
         part.metadata.pop("papermill", None)
 
 
-def _write(notebook: NotebookNode, target: Path) -> None:
-    """Write a notebook in one step: readers see all of it or none."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(f".{os.getpid()}.part")
-    nbformat.write(notebook, partial)
-    partial.replace(target)
-
-
 def execute(layout: Layout, run: Run, *, cell_seconds: int = CELL_SECONDS) -> Path:
     """The executed notebook of a run, from the cache where it is there.
 
@@ -142,6 +136,9 @@ def execute(layout: Layout, run: Run, *, cell_seconds: int = CELL_SECONDS) -> Pa
     layout.running.mkdir(parents=True, exist_ok=True)
     running = layout.running / f"{run.chapter}-{os.getpid()}.ipynb"
     failed = layout.failed / f"{run.chapter}.ipynb"
+    # First, because the files may be edited while a chapter runs: it was made from these.
+    stamp = collect(layout.root, run, threads=KERNEL_ENVIRONMENT["OMP_NUM_THREADS"])
+    started = time.monotonic()
     try:
         papermill.execute_notebook(
             copy.deepcopy(run.notebook),  # papermill writes into what it is given
@@ -167,10 +164,11 @@ def execute(layout: Layout, run: Run, *, cell_seconds: int = CELL_SECONDS) -> Pa
         running.unlink(missing_ok=True)
     _clean(executed)
     if problem:
-        _write(executed, failed)
+        write_whole(failed, nbformat.writes(executed).encode())
         kept = f"  the notebook as far as it got: {layout.shown(failed)}"
         raise BuildError(f"[{run.chapter}] FAILED {problem}\n{kept}")
-    _write(executed, target)
+    executed.metadata[STAMP] = {**stamp, "seconds": round(time.monotonic() - started, 1)}
+    write_whole(target, nbformat.writes(executed).encode())
     failed.unlink(missing_ok=True)
     reporter.say("done")
     return target

@@ -1,5 +1,6 @@
 """Where things are, and the two ways in which a command of the pipeline can fail."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,9 +49,22 @@ class Layout:
         return self.build / "running"
 
     @property
+    def reexecuted(self) -> Path:
+        """Chapters run on their own: ``<chapter>/<values>/``, with a notebook and a site each."""
+        return self.build / "chapters"
+
+    @property
     def html(self) -> Path:
         return self.build / "html"
 
     def shown(self, path: Path) -> str:
         """A path as a reader sees it in a message: relative to the root where it can be."""
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+
+
+def write_whole(target: Path, content: bytes) -> None:
+    """Write a file in one step: readers see all of it or what was there before."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(f".{os.getpid()}.part")
+    partial.write_bytes(content)
+    partial.replace(target)

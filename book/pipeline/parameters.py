@@ -3,10 +3,12 @@
 The cell tagged ``parameters`` has one declaration a line::
 
     sigma_sq: float = 1.0  # in (0, inf): the variance of the decoder
+    num_images: int = 1000  # in [60, 60000] images: those trained on
     split: str = "test"  # in {train, test}: which images are scored
     sigma_sqs: list[float] = [0.1, 1.0]  # in (0, inf): the variances compared
     logit: bool = True  # whether pixels are logit-transformed
 
+Between the range and the colon stands the unit, of at most three words; a pure number has none.
 papermill checks neither names nor types, so this is done here, before anything runs.
 """
 
@@ -17,7 +19,7 @@ import re
 import shlex
 import tokenize
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from book.pipeline.layout import UsageError
@@ -25,8 +27,13 @@ from book.pipeline.layout import UsageError
 Scalar = int | float | bool | str
 Value = Scalar | list[Scalar]
 TYPES = ("int", "float", "bool", "str", "list[int]", "list[float]")
+COMMENT = "in RANGE UNIT: meaning"  # without UNIT for a pure number
+NO_UNIT = "–"  # in tables
 
-_RANGED = re.compile(r"in\s+(?P<range>[\[(][^\])]*[\])]|\{[^}]*\})\s*:\s*(?P<meaning>\S.*)")
+_RANGED = re.compile(
+    r"in\s+(?P<range>[\[(][^\])]*[\])]|\{[^}]*\})(?P<unit>(?:\s+[^\s:]+){0,3})\s*:"
+    r"\s*(?P<meaning>\S.*)"
+)
 _INTERVAL = re.compile(r"(?P<left>[\[(])\s*(?P<low>[^,]+),(?P<high>[^,]+)(?P<right>[\])])")
 
 
@@ -67,6 +74,7 @@ class Parameter:
     type: str
     default: Value
     range: Interval | Choices | None
+    unit: str  # empty where the value is a pure number, a word, or true or false
     meaning: str
 
     @property
@@ -85,9 +93,14 @@ class Parameter:
         if isinstance(self.range, Choices):
             return "one of " + ", ".join(self.range.words)
         what = {"int": "whole number", "float": "number"}[self.element]
-        if self.is_list:
-            return f"{what}s in {self.range.text}, separated by commas"
-        return f"a {what} in {self.range.text}"
+        limits = f"in {self.range.text} {self.unit}".rstrip()
+        return f"{what}s {limits}, separated by commas" if self.is_list else f"a {what} {limits}"
+
+    def cells(self) -> tuple[str, str, str, str, str, str]:
+        """The row of a table: name, type, default, range, unit, meaning."""
+        limits = self.range.text if self.range else "{true, false}"
+        unit = self.unit or NO_UNIT
+        return self.name, self.type, as_text(self.default), limits, unit, self.meaning
 
 
 def _parse_range(text: str) -> Interval | Choices | None:
@@ -134,18 +147,20 @@ def _parse_line(line: str) -> Parameter:
     except ValueError:
         raise ValueError("the default is not a literal value") from None
     if kind == "bool":
-        allowed, meaning = None, comment
+        allowed, unit, meaning = None, "", comment
     else:
         ranged = _RANGED.fullmatch(comment)
         allowed = _parse_range(ranged["range"]) if ranged else None
         wanted = Choices if kind == "str" else Interval
         if not ranged or not isinstance(allowed, wanted):
             example = "{train, test}" if kind == "str" else "[1, 784] or (0, inf)"
-            raise ValueError(f"the comment is not 'in RANGE: meaning' with a RANGE like {example}")
-        meaning = ranged["meaning"]
+            raise ValueError(f"the comment is not '{COMMENT}' with a RANGE like {example}")
+        unit, meaning = " ".join(ranged["unit"].split()), ranged["meaning"]
+        if unit and kind == "str":
+            raise ValueError(f"words have no unit, and {unit!r} stands in the place of one")
     if not meaning:
         raise ValueError("the comment does not say what it means")
-    declared = Parameter(name, kind, False, allowed, meaning)
+    declared = Parameter(name, kind, False, allowed, unit, meaning)
     try:
         if isinstance(literal, list) != declared.is_list or isinstance(literal, str) != (
             kind == "str"
@@ -154,7 +169,7 @@ def _parse_line(line: str) -> Parameter:
         default = read_value(declared, as_text(literal))
     except ValueError:
         raise ValueError(f"the default {literal!r} is not {declared.allowed()}") from None
-    return Parameter(name, kind, default, allowed, meaning)
+    return replace(declared, default=default)
 
 
 def declared_parameters(source: str, chapter: str) -> dict[str, Parameter]:
@@ -168,7 +183,7 @@ def declared_parameters(source: str, chapter: str) -> dict[str, Parameter]:
         except ValueError as reason:
             raise UsageError(
                 f"{chapter}, parameter cell, line {number}: {reason}\n    {line.strip()}\n"
-                "  every line reads: name: type = default  # in RANGE: meaning"
+                f"  every line reads: name: type = default  # {COMMENT}"
             ) from None
         if parameter.name in found:
             raise UsageError(f"{chapter} declares the parameter {parameter.name!r} twice")
@@ -191,9 +206,10 @@ def as_text(value: Any) -> str:
 
 
 def _read_scalar(kind: str, text: str) -> Scalar:
+    # Python reads more than is meant here: 1_0, nan, the digits of other scripts.
     if kind == "int" and re.fullmatch(r"[+-]?[0-9]+", text):
         return int(text)
-    if kind == "float":
+    if kind == "float" and re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text):
         return float(text)
     if kind == "bool" and text in ("true", "false"):
         return text == "true"
@@ -204,7 +220,7 @@ def _read_scalar(kind: str, text: str) -> Scalar:
 
 def read_value(parameter: Parameter, text: str) -> Value:
     """The value that a text stands for; ValueError where it is not allowed."""
-    texts = [part.strip() for part in text.split(",")] if parameter.is_list else [text.strip()]
+    texts = [part.strip(" ") for part in (text.split(",") if parameter.is_list else [text])]
     values = [_read_scalar(parameter.element, part) for part in texts]
     if parameter.range is not None and not all(value in parameter.range for value in values):
         raise ValueError
@@ -213,10 +229,8 @@ def read_value(parameter: Parameter, text: str) -> Value:
 
 def table(parameters: Mapping[str, Parameter]) -> str:
     """Everything that a chapter takes, one parameter a line."""
-    rows = [("name", "type", "default", "range", "meaning")]
-    for p in parameters.values():
-        limits = p.range.text if p.range else "{true, false}"
-        rows.append((p.name, p.type, as_text(p.default), limits, p.meaning))
+    rows = [("name", "type", "default", "range", "unit", "meaning")]
+    rows += [parameter.cells() for parameter in parameters.values()]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
@@ -236,7 +250,7 @@ def split_pairs(text: str) -> list[tuple[str, str]]:
     try:
         words = shlex.split(text)
     except ValueError as reason:
-        raise UsageError(f"PARAMS cannot be read ({reason}): {text}") from None
+        raise UsageError(f"PARAMS cannot be read ({reason}): {text!r}") from None
     for word in words:
         if "=" not in word:
             raise UsageError(f"PARAMS must be 'name=value name=value ...'; {word!r} has no '='")

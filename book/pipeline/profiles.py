@@ -18,6 +18,7 @@ class Run:
     notebook: NotebookNode
     parameters: dict[str, Parameter]
     values: dict[str, Value]
+    profile: str
 
     def changed(self) -> dict[str, Value]:
         """The values that differ from the defaults; only these are injected and shown."""
@@ -56,7 +57,7 @@ def plan_run(
         raise UsageError(f"profile {profile!r}: {error}") from None
     typed = check_values(chapter, parameters, list(given or []))
     defaults = {name: parameter.default for name, parameter in parameters.items()}
-    return Run(chapter, notebook, parameters, {**defaults, **profiled, **typed})
+    return Run(chapter, notebook, parameters, {**defaults, **profiled, **typed}, profile)
 
 
 def plan_book(layout: Layout, profile: str) -> list[Run]:

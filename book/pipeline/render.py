@@ -18,9 +18,10 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from book.pipeline.cache import cached_path, graft
+from book.pipeline.cache import STAMP, cached_path, graft
 from book.pipeline.execute import execute
-from book.pipeline.layout import BuildError, Layout
+from book.pipeline.layout import BuildError, Layout, write_whole
+from book.pipeline.packages import installed
 from book.pipeline.profiles import Run, plan_book
 from book.pipeline.progress import strip_ansi
 from book.pipeline.stage import digest, staged_files, write_tree
@@ -94,9 +95,8 @@ def render_book(layout: Layout, profile: str) -> None:
     if missing:
         raise BuildError(f"these chapters are not executed yet: {', '.join(missing)}")
     files = staged_files(layout, {n: nb for n, nb in notebooks.items() if nb is not None})
-    requirements = (layout.root / "requirements.txt").read_bytes()
-    tools = sys.version.encode() + requirements + Path(__file__).read_bytes()
-    state = f"{digest(files)} {hashlib.sha256(tools).hexdigest()}"
+    tools = f"{sys.version} {installed(layout.root / 'requirements.txt')}".encode()
+    state = f"{digest(files)} {hashlib.sha256(tools + Path(__file__).read_bytes()).hexdigest()}"
     index, stamp = layout.html / "index.html", layout.build / "html.state"
     if index.is_file() and stamp.is_file() and stamp.read_text() == state:
         print(f"Nothing has changed since the book was last rendered: {layout.shown(index)}")
@@ -124,14 +124,17 @@ def render_chapter(layout: Layout, run: Run, profile: str) -> Path:
     The other chapters appear as they were last executed, or else as sources without outputs, so
     warnings do not stop this build: those about this chapter's page are printed.
     """
-    execute(layout, run)
+    executed = execute(layout, run)
     others = {other.chapter: other for other in plan_book(layout, profile)} | {run.chapter: run}
     notebooks = {n: executed_notebook(layout, r) or r.notebook for n, r in others.items()}
-    folder = layout.build / "chapters" / run.chapter / slug(run)
+    folder = layout.reexecuted / run.chapter / slug(run)
     print(f"[{run.chapter}] rendering ...", flush=True)
     log = build_site(layout, staged_files(layout, notebooks), folder / "html", strict=False)
     for line in log:
         if f"/{run.chapter}." in line:
             print(f"[{run.chapter}] {line}", file=sys.stderr)
-    write_tree({f"{run.chapter}.ipynb": nbformat.writes(notebooks[run.chapter]).encode()}, folder)
+    # Only now, and not on the page: the list of re-executions is made from these notebooks.
+    kept = notebooks[run.chapter]
+    kept.metadata[STAMP] = nbformat.read(executed, as_version=4).metadata[STAMP]
+    write_whole(folder / f"{run.chapter}.ipynb", nbformat.writes(kept).encode())
     return folder / "html" / "book" / f"{run.chapter}.html"

@@ -2,11 +2,11 @@
 
 from book.pipeline.chapters import chapters, parameter_source, read_chapter
 from book.pipeline.layout import Layout, UsageError
-from book.pipeline.parameters import as_text, declared_parameters
+from book.pipeline.parameters import declared_parameters
 
 PAGE = "book/rerun.md"
 MARK = "<!-- the parameters of every chapter -->"  # where the tables go
-COLUMNS = ("Parameter", "Type", "Default", "Range", "Meaning")
+COLUMNS = ("Parameter", "Type", "Default", "Range", "Unit", "Meaning")
 
 
 def with_tables(text: str, layout: Layout) -> str:
@@ -28,9 +28,9 @@ def tables(layout: Layout) -> str:
         if not parameters:
             continue
         rows = [COLUMNS, ("---",) * len(COLUMNS)]
-        for p in parameters.values():
-            limits = p.range.text if p.range else "{true, false}"
-            rows.append((f"`{p.name}`", p.type, f"`{as_text(p.default)}`", limits, p.meaning))
+        for parameter in parameters.values():
+            named, kind, default, *rest = parameter.cells()
+            rows.append((f"`{named}`", kind, f"`{default}`", *rest))
         lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
         # No link in a heading: the page's own table of contents would show the file's name.
         title = notebook.cells[0].source.splitlines()[0].lstrip("# ")

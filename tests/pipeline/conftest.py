@@ -52,6 +52,8 @@ class Book:
         )
         self.write("requirements.txt", "one==1\n")
         self.write("vae_lib/__init__.py", "")
+        self.write("vae_lib/_sources.py", "class DataError(RuntimeError): pass\n")
+        self.write("vae_lib/identity.py", "def data_sets(): return {}\n")
         self.write("book/intro.md", "# Tiny\n\nNothing is computed here.\n")
         self.write("book/params/quick.yml", "{}\n")
         self.chapter(code(PARAMETERS, "parameters"), code("print(sigma_sq, seed)"))

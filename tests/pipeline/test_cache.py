@@ -2,16 +2,19 @@
 
 import copy
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 
 import nbformat
+import numpy
 import pytest
 from nbformat import NotebookNode
 
+from book.pipeline import cache, packages
 from book.pipeline.cache import graft, run_key
 from book.pipeline.chapters import code_cells, read_chapter, tags
 from book.pipeline.profiles import Run, plan_run
 from book.pipeline.stage import source_map
-from tests.pipeline.conftest import PARAMETERS, Book, code
+from tests.pipeline.conftest import PARAMETERS, REPOSITORY, Book, code
 
 CELLS = (code(PARAMETERS, "parameters"), "Some prose.", code("print(sigma_sq)"))
 
@@ -41,10 +44,11 @@ def ran(run: Run) -> NotebookNode:
         lambda book: book.chapter(*CELLS[:2], code("print(sigma_sq)", "raises-exception")),
         lambda book: book.write("vae_lib/__init__.py", "x = 1\n"),
         lambda book: book.write("vae_lib/deep/new.py", ""),
-        lambda book: book.write("requirements.txt", "one==2\n"),
+        lambda book: book.write("requirements.txt", "two==1\n"),
+        lambda book: book.write("book/recorded/ledger.csv", "a,b\n"),
         lambda book: book.write("book/params/quick.yml", "01_a: {seed: 3}\n"),
     ],
-    ids=["code", "cell", "tag", "library", "module", "requirements", "profile"],
+    ids=["code", "cell", "tag", "library", "module", "package", "ledger", "profile"],
 )
 def test_what_changes_the_key(tiny: Book, change: Callable[[Book], object]) -> None:
     tiny.chapter(*CELLS)
@@ -59,16 +63,53 @@ def test_what_changes_the_key(tiny: Book, change: Callable[[Book], object]) -> N
         lambda book: book.chapter(CELLS[0], "Other prose.", CELLS[2], "More."),
         lambda book: book.chapter(*CELLS[:2], code("print(sigma_sq)", "hide-input")),
         lambda book: book.write("vae_lib/notes.txt", "x"),
+        lambda book: book.write("requirements.txt", "# A comment\n\none==1  # and another\n"),
+        lambda book: book.write("requirements.txt", "one==2\n"),
         lambda book: book.write("book/params/paper.yml", "01_a: {seed: 3}\n"),
         lambda book: book.write("book/params/quick.yml", "01_a: {seed: 0}\n"),
     ],
-    ids=["prose", "look", "notes", "other profile", "the default"],
+    ids=["prose", "look", "notes", "comment", "pin", "other profile", "the default"],
 )
 def test_what_does_not(tiny: Book, change: Callable[[Book], object]) -> None:
     tiny.chapter(*CELLS)
     before = key(tiny)
     change(tiny)
     assert key(tiny) == before
+
+
+def test_a_package_upgraded_by_hand_changes_the_key(
+    tiny: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def versions(**known: str) -> None:
+        def version(name: str) -> str:
+            if name not in known:
+                raise PackageNotFoundError(name)
+            return known[name]
+
+        monkeypatch.setattr(packages, "version", version)
+
+    versions()
+    absent = key(tiny)
+    versions(one="1")
+    pinned = key(tiny)
+    versions(one="1", other="7")
+    assert key(tiny) == pinned
+    versions(one="1+cu130")
+    assert len({absent, pinned, key(tiny)}) == 3
+
+
+def test_other_data_change_the_key(tiny: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = key(tiny)
+    monkeypatch.setattr(cache, "data_state", lambda: {"mnist": "0" * 64})
+    assert key(tiny) != before
+
+
+def test_pinned_packages_are_found_under_their_names() -> None:
+    text = "# Why\n\nA_b.c-d==1.0\n  two[extra]>=2 ; python_version > '3'  # c==3\n-r more.txt\n"
+    assert packages.pinned(text) == ["A_b.c-d", "two"]
+    real = packages.installed(REPOSITORY / "requirements.txt")
+    assert real["numpy"] == numpy.__version__
+    assert packages.ABSENT not in real.values()
 
 
 def test_values_have_keys_of_their_own(tiny: Book) -> None:
@@ -100,7 +141,7 @@ def test_other_values_are_shown_on_the_page(tiny: Book) -> None:
     page = graft(run, ran(run))
     title, note = page.cells[0].source.split("\n\n", 1)
     assert title == "# A chapter"
-    assert "`seed` is `3` (default `0`): the seed" in note
+    assert "`seed` is `3` (default `0`): the seed" in note.splitlines()[2]
     assert "sigma_sq" not in note
     (given,) = (cell for cell in page.cells if "injected-parameters" in tags(cell))
     assert page.cells.index(given) == 2
@@ -116,3 +157,9 @@ def test_warnings_will_name_lines_of_the_source(tiny: Book) -> None:
     assert written[lines[0] + 1] == "# A chapter"
     assert written[lines[-1] + 1] == "The last words."
     assert lines == sorted(lines)
+
+
+def test_the_note_says_the_unit(tiny: Book) -> None:
+    tiny.chapter(code("n: int = 10  # in [1, 99] images: those used", "parameters"))
+    run = plan_run(tiny.layout, "01_a", "quick", [("n", "12")])
+    assert "- `n` is `12` images (default `10`): those used" in graft(run, ran(run)).cells[0].source

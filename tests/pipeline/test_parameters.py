@@ -1,5 +1,7 @@
 """Parameters are declared in one place, and refused before anything runs."""
 
+import re
+
 import pytest
 
 from book.pipeline import rerun
@@ -8,7 +10,7 @@ from book.pipeline.layout import UsageError
 from book.pipeline.parameters import check_values, declared_parameters, split_pairs, table
 from book.pipeline.profiles import load_profile, plan_run
 from book.pipeline.stage import staged_files
-from tests.pipeline.conftest import Book, code
+from tests.pipeline.conftest import PARAMETERS, Book, code
 
 SOURCE = """
 sigma_sq: float = 1.0  # in (0, inf): the variance of the decoder
@@ -18,6 +20,8 @@ split: str = "test"  # in {train, test}: which images, # or not
 sigmas: list[float] = [0.1, 1.0]  # in (0, inf): the variances compared
 sizes: list[int] = [2]  # in [1, 9]: the sizes
 fast: bool = True  # whether to be quick
+side: int = 8  # in [1, 99] pixels: of a square
+widths: list[int] = [2]  # in [1, 9]  units  per layer : of the encoder
 """
 
 
@@ -31,7 +35,16 @@ def test_declarations_are_read() -> None:
         "sigmas": [0.1, 1.0],
         "sizes": [2],
         "fast": True,
+        "side": 8,
+        "widths": [2],
     }
+    units = {"side": "pixels", "widths": "units per layer"}
+    assert {name: p.unit for name, p in declared.items() if p.unit} == units
+    assert declared["side"].allowed() == "a whole number in [1, 99] pixels"
+    assert declared["widths"].allowed() == (
+        "whole numbers in [1, 9] units per layer, separated by commas"
+    )
+    assert declared["widths"].meaning == "of the encoder"
     assert declared["split"].meaning == "which images, # or not"
     assert declared["sigma_sq"].range is not None
 
@@ -56,6 +69,9 @@ def test_declarations_are_read() -> None:
         "xs: list[int] = []  # in [1, 9]: empty",
         "xs: list[int] = 3  # in [1, 9]: no list",
         "s: str = 'a'  # in (0, 1): letters",
+        "s: str = 'a'  # in {a, b} letters: a unit",
+        "n: int = 5  # in [1, 9] a unit of words: too long",
+        "n: int = 5  # in [1, 9]images: no space",
         "fast: bool = True  #",
         "import os",
         "print('hello')  # in [1, 9]: a call",
@@ -122,6 +138,8 @@ def test_values_are_read(name: str, text: str, value: object) -> None:
         ("sizes", "1.5,2"),
         ("fast", "1"),
         ("fast", "True"),
+        ("side", "100"),
+        ("widths", "10"),
     ],
 )
 def test_values_are_refused(name: str, text: str) -> None:
@@ -147,6 +165,8 @@ def test_the_table_lists_everything() -> None:
     shown = table(declared_parameters(SOURCE, "ch"))
     for word in ("sigma_sq", "list[float]", "0.1,1.0", "[1, 784]", "{train, test}", "how many"):
         assert word in shown
+    assert re.search(r"^  side +int +8 +\[1, 99\] +pixels +of a square$", shown, re.MULTILINE)
+    assert re.search(r"^  n +int +10 +\[1, 784\] +– +how many$", shown, re.MULTILINE)
 
 
 def test_pairs_are_split_as_a_shell_would_but_not_expanded() -> None:
@@ -237,7 +257,7 @@ def test_help_lists_what_a_chapter_takes_and_runs_nothing(tiny: Book) -> None:
     done = tiny.run("chapter", NAME="01_a", HELP="1", PARAMS="nonsense=1")
     assert done.returncode == 0, done.stderr
     assert "sigma_sq  float  1.0" in done.stdout
-    assert "[0, 99]   the seed" in done.stdout
+    assert "[0, 99]   –     the seed" in done.stdout
     assert tiny.executed() == []
     unknown = tiny.run("chapter", NAME="nothing", HELP="1")
     assert unknown.returncode == 2
@@ -247,12 +267,14 @@ def test_help_lists_what_a_chapter_takes_and_runs_nothing(tiny: Book) -> None:
 
 def test_a_page_has_the_parameters_of_every_chapter(tiny: Book) -> None:
     tiny.write("book/rerun.md", f"# Again\n\n{rerun.MARK}\n")
+    tiny.chapter(code(f"{PARAMETERS}n: int = 3  # in [1, 9] a|b c: those used", "parameters"))
     notebooks = {"01_a": read_chapter(tiny.root / "book" / "01_a.md")}
     toc = tiny.root / "_toc.yml"
     toc.write_text(toc.read_text() + "- file: book/rerun\n")
     text = staged_files(tiny.layout, notebooks)[rerun.PAGE].decode()
-    assert "| `sigma_sq` | float | `1.0` | (0, inf) | the variance |" in text
-    assert "| `seed` | int | `0` | [0, 99] | the seed |" in text
+    assert "| `sigma_sq` | float | `1.0` | (0, inf) | – | the variance |" in text
+    assert "| `seed` | int | `0` | [0, 99] | – | the seed |" in text
+    assert r"| `n` | int | `3` | [1, 9] | a\|b c | those used |" in text
     assert rerun.MARK not in text
     assert "## A chapter\n\n{doc}`Read it <01_a>`; `NAME=01_a`" in text
 

@@ -1,8 +1,11 @@
 """The site is replaced by a rendering without warnings, and by nothing else."""
 
+import platform
 import shutil
+from urllib.parse import unquote
 
 import pytest
+from bs4 import BeautifulSoup, Tag
 
 from tests.pipeline.conftest import PARAMETERS, Book, code
 
@@ -23,6 +26,31 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Book:
 
 def page(book: Book) -> str:
     return (book.layout.html / "book" / "01_a.html").read_text()
+
+
+def folded(html: str) -> Tag:
+    """The box at the end of a page that says how the page was made."""
+    article = BeautifulSoup(html, "html.parser").select_one("article")
+    assert article is not None
+    *_, box = article.find_all("details")
+    assert box.summary is not None
+    assert "How this page was made" in box.summary.get_text()
+    assert not box.has_attr("open")
+    after = article.get_text(" ", strip=True).partition(box.get_text(" ", strip=True))[2]
+    assert after == "", "something stands below the box"
+    return box
+
+
+def test_a_page_ends_with_how_it_was_made(built: Book) -> None:
+    box = folded(page(built))
+    text = " ".join(box.get_text(" ").split())
+    for said in ("sigma_sq = 1.0", "seed = 0", "quick", platform.python_version(), "seconds"):
+        assert said in text
+    assert box.find("a") is None
+    toc = BeautifulSoup(page(built), "html.parser").select(".bd-sidebar-secondary, .bd-toc")
+    assert not any("How this page" in part.get_text() for part in toc)
+    for said in (str(built.root), platform.node(), '"stamp"'):
+        assert said not in page(built)
 
 
 def test_nothing_is_rendered_twice(built: Book) -> None:
@@ -64,6 +92,12 @@ def test_a_chapter_of_ones_own_leaves_the_book_alone(built: Book) -> None:
     assert str(own.relative_to(built.root)) in done.stdout
     assert "variance 0.25" in own.read_text()
     assert "values that differ from the defaults" in own.read_text()
+    assert "sigma_sq = 0.25" in folded(own.read_text()).get_text()
+    assert "All re-executions: _build/chapters/index.html" in done.stdout
+    index = BeautifulSoup((built.layout.reexecuted / "index.html").read_text(), "html.parser")
+    (link,) = index.find_all("a")
+    assert (built.layout.reexecuted / unquote(str(link["href"]))).samefile(own)
+    assert link.get_text() == "sigma_sq = 0.25 (default 1.0)"
     assert page(built) == before
     assert set(cached) < set(built.executed())
     assert "Nothing has changed" in built.run("render").stdout
