@@ -15,7 +15,7 @@ import torch
 from joblib.externals.loky import get_reusable_executor
 
 from tests.oracles import EPS
-from vae_lib import checkpoints, experiments, results, sweep, transforms
+from vae_lib import checkpoints, experiments, results, runs, sweep, transforms
 from vae_lib.checkpoints import CheckpointError
 from vae_lib.data import load_mnist
 from vae_lib.evaluation import EVALUATION_SEED, evaluate, importance_bound
@@ -157,7 +157,7 @@ def test_a_row_has_the_measures_of_its_model(reference, place):
     """The same ensemble, trained without a sweep; the third member sees centred data."""
     row = results.read_ledger(reference / "ledger")[place]
     images = load_images(SETTING)
-    trainer = sweep.make_trainer(SETTING, TINY.ensembles()[place // 2], images)
+    trainer = runs.make_trainer(SETTING, TINY.ensembles()[place // 2], images)
     train(trainer, epochs=4)
     model = trainer.model.select(0)
     shift = data_mean(images, alpha=SETTING.alpha) if row["centred"] else None
@@ -176,7 +176,7 @@ def test_the_importance_weighted_bound_is_that_of_its_images(reference, place):
     """By other draws of z: thirty repetitions give mean and spread of one."""
     row = results.read_ledger(reference / "ledger")[place]
     images = load_images(SETTING)
-    trainer = sweep.make_trainer(SETTING, TINY.ensembles()[place // 2], images)
+    trainer = runs.make_trainer(SETTING, TINY.ensembles()[place // 2], images)
     train(trainer, epochs=4)
     uniform = transforms.uniform_noise(
         (5, 784), generator=generator(EVALUATION_SEED, "importance"), dtype=torch.float64
@@ -458,7 +458,7 @@ def test_a_member_that_diverges_gets_a_row_and_the_others_go_on(reference, tmp_p
     wild = rows[0]
     assert (wild["epochs"], wild["steps"]) == (1, 10)
     # A number of latents is an integer, which has no nan.
-    measures = [name for name in sweep.MEASURES if COLUMNS[name] is float]
+    measures = [name for name in runs.MEASURES if COLUMNS[name] is float]
     assert len(measures) == 10
     assert all(np.isnan(wild[name]) for name in measures)
     assert {key: wild[key] for key in asdict(WILD)} == asdict(WILD)
@@ -573,14 +573,14 @@ def test_the_command_can_be_interrupted_and_repeated(command, tmp_path, monkeypa
 
 
 def test_the_commit_is_that_of_the_repository_or_unknown(tmp_path, monkeypatch):
-    found = sweep.commit().removesuffix("+changes")
+    found = runs.commit().removesuffix("+changes")
     expected = subprocess.run(
         ["git", "-C", str(REPOSITORY), "cat-file", "-t", found], capture_output=True, text=True
     )
     assert found == "unknown" or expected.stdout == "commit\n"
-    monkeypatch.setattr(sweep, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(runs, "REPOSITORY", tmp_path)
     monkeypatch.setitem(os.environ, "GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert sweep.commit() == "unknown"
+    assert runs.commit() == "unknown"
 
 
 @pytest.mark.parametrize("allowed", [False, True])
@@ -593,6 +593,6 @@ def test_tf32_is_allowed_for_a_while_and_for_all_products(allowed):
         raise KeyError
 
     before = switches()
-    with pytest.raises(KeyError), sweep.tf32(allowed=allowed):
+    with pytest.raises(KeyError), runs.tf32(allowed=allowed):
         failing_training()
     assert switches() == before

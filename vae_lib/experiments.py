@@ -142,6 +142,11 @@ def ledger_folder(profile: Profile) -> Path:
     )
 
 
+def work_folder(profile: Profile) -> Path:
+    """Where a sweep of a profile keeps its checkpoints, if it is not told otherwise."""
+    return REPOSITORY / "_build" / "sweeps" / ledger_folder(profile).name
+
+
 def table_members(*, seeds: Iterable[int], learning_rate: float = 1e-3) -> tuple[Member, ...]:
     """The ten rows of the table for each of ``seeds``, seed by seed."""
     return tuple(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tests.bench.rows import Row, medians, threads
 from vae_lib.experiments import PROFILES, Setting
-from vae_lib.sweep import make_trainer
+from vae_lib.runs import make_trainer
 from vae_lib.training import Member, Trainer
 from vae_lib.transforms import dequantise, logit, preprocess, uniform_noise
 from vae_lib.vae import LOG_2PI

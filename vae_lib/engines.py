@@ -1,0 +1,128 @@
+"""Where the ensembles of a sweep run, through joblib: processes of this machine, or Dask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import joblib
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from vae_lib import progress
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+CONNECT_SECONDS = 60
+
+
+class EngineError(RuntimeError):
+    """What runs the ensembles has failed, and not an ensemble. The message says what to do."""
+
+
+class Engine(NamedTuple):
+    """What runs the tasks of a sweep.
+
+    Attributes:
+        parallel: takes tasks of ``joblib.delayed``, and yields what each returns when it ends.
+        tell: for workers: see :func:`vae_lib.runs.run_ensemble`.
+        count: the sum of what was told.
+    """
+
+    parallel: joblib.Parallel
+    tell: Callable[[str, int], None]
+    count: Callable[[], int]
+
+
+@contextmanager
+def processes(workers: int, *, work: Path, names: Sequence[str]) -> Iterator[Engine]:
+    """So many processes of this machine, which leave their counts in ``work``.
+
+    Raises:
+        EngineError: a process was killed.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    parallel = joblib.Parallel(n_jobs=workers, batch_size=1, return_as="generator_unordered")
+    tell = partial(progress.tell_file, work)
+    try:
+        yield Engine(parallel, tell, partial(progress.read_files, work, names))
+    except TerminatedWorkerError:
+        raise EngineError(
+            "a worker was killed, perhaps for want of memory; the same command goes on from the "
+            "last checkpoints, with --workers 1 in less memory"
+        ) from None
+
+
+@contextmanager
+def cluster(scheduler: str) -> Iterator[Engine]:
+    """The workers of the Dask scheduler at ``tcp://host:port``.
+
+    A task whose worker dies is given to another by Dask itself.
+
+    Raises:
+        EngineError: there is no scheduler, or it was lost, or it has no workers, or the workers
+            of a task died one after the other.
+    """
+    from distributed import Client, CommClosedError, KilledWorker  # a second, for clusters only
+
+    try:
+        client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise EngineError(
+            f"there is no Dask scheduler at {scheduler!r} ({error}); give its address as "
+            "tcp://host:port, as `dask scheduler` prints it"
+        ) from None
+    counts: dict[str, int] = {}
+
+    def told(event: tuple[float, tuple[str, int]]) -> None:
+        _, (name, count) = event
+        counts[name] = count
+
+    try:
+        with client, joblib.parallel_config(backend=_dask_backend(client)):
+            client.subscribe_topic(progress.TOPIC, told)
+            # All at once: how many workers there will be is not known.
+            parallel = joblib.Parallel(
+                batch_size=1, pre_dispatch="all", return_as="generator_unordered"
+            )
+            yield Engine(parallel, progress.tell_cluster, lambda: sum(counts.values()))
+    except (CancelledError, CommClosedError) as error:
+        raise EngineError(
+            f"the Dask scheduler at {scheduler} was lost ({error}); what had ended is in the "
+            "ledger, and the same command goes on from there"
+        ) from None
+    except KilledWorker as error:
+        raise EngineError(
+            f"the workers that were given one ensemble died, one after the other ({error}); "
+            "what had ended is in the ledger"
+        ) from None
+    except TimeoutError as error:
+        raise EngineError(
+            f"the Dask scheduler at {scheduler} has no workers; start some with "
+            f"`dask worker {scheduler} --nthreads 1`"
+        ) from error
+
+
+def _dask_backend(client: Client) -> Any:
+    """joblib's backend for Dask, which also hears of tasks that Dask itself has given up.
+
+    joblib waits for a callback that its backend makes only for a task that has run to an end;
+    when the workers of a task have died, it would wait for ever.
+    """
+    from joblib._dask import DaskDistributedBackend
+
+    class Backend(DaskDistributedBackend):
+        def apply_async(self, func: Any, callback: Any = None) -> Future:
+            def report(done: Future) -> None:
+                if error := done.exception():
+                    callback(error)
+
+            future = super().apply_async(func, callback)
+            future.add_done_callback(report)
+            return future
+
+    return Backend(client=client)
