@@ -15,7 +15,8 @@ override NAME := $(value NAME)
 override PARAMS := $(value PARAMS)
 override PROFILE := $(value PROFILE)
 override HELP := $(value HELP)
-export NAME PARAMS PROFILE HELP
+override SCHEDULER := $(value SCHEDULER)
+export NAME PARAMS PROFILE HELP SCHEDULER
 
 # Under `make -j` a sub-make shares the jobs that were asked for; otherwise it gets its own.
 PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
@@ -34,7 +35,8 @@ help:
 	@echo "                          say what a chapter's parameters are, with ranges and units"
 	@echo "     sweep PROFILE=laptop train the table's deep VAEs, or go on where it was interrupted:"
 	@echo "                          quick (minutes), laptop (two hours), paper (a GPU);"
-	@echo "                          for CelebA: celeba-quick, celeba-laptop, celeba-paper"
+	@echo "                          for CelebA: celeba-quick, celeba-laptop, celeba-paper;"
+	@echo "                          SCHEDULER=tcp://host:port uses the workers of a Dask cluster"
 	@echo "     test                 the tests, of the library, the pipeline and the built pages"
 	@echo "     lint                 check the style of all code, chapters included"
 	@echo "     bench                time the training code"
@@ -45,18 +47,20 @@ help:
 setup: $(STAMP)
 
 # The stamp is written last: an installation that failed half-way is taken up again.
-$(STAMP): requirements.txt pyproject.toml
+$(STAMP): requirements.txt constraints.txt pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	  { echo "error: the book needs Python 3.11 or newer; say which: make PYTHON=/path/to/python" \
 	    >&2; exit 1; }
 	@"$(PY)" -c 'import pip' 2>/dev/null || "$(PYTHON)" -m venv --clear "$(VENV)"
 	@echo "Installing the packages of requirements.txt into $(VENV) (some minutes) ..."
-	"$(PY)" -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	"$(PY)" -m pip install --quiet --disable-pip-version-check -r requirements.txt \
+	  -c constraints.txt
 	"$(PY)" -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch "$@"
 
 # First everything is checked and the chapters without current outputs are listed; the data are
-# fetched, so that no two chapters do it at once; then the chapters run side by side, each its own target, so that one which fails does not stop the others; then the pages.
+# fetched, so that no two chapters do it at once; then the chapters run side by side, each its own
+# target, so that one which fails does not stop the others; then the pages.
 book: setup
 	@mkdir -p _build
 	@$(PIPELINE) stale > _build/stale.txt

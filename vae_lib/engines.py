@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import signal
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import joblib
+from joblib.externals.loky.backend import resource_tracker as loky_tracker
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from vae_lib import progress
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 CONNECT_SECONDS = 60
+WORKERS_SECONDS = 300  # those of a queueing system come when they come
 
 
 class EngineError(RuntimeError):
@@ -39,6 +44,27 @@ class Engine(NamedTuple):
 
 
 @contextmanager
+def started(parallel: joblib.Parallel, tasks: Iterable[Any]) -> Iterator[Iterator[Any]]:
+    """What the tasks return, as they end. Who leaves earlier ends them and their processes.
+
+    A terminal sends Ctrl-C to all processes. Those of the tasks never hear of it, or each would
+    answer with a traceback: this one does, and ends them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # processes inherit it
+    try:
+        ended = parallel(tasks)
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            yield ended
+        finally:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it says that tasks were cancelled: they were
+                ended.close()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def processes(workers: int, *, work: Path, names: Sequence[str]) -> Iterator[Engine]:
     """So many processes of this machine, which leave their counts in ``work``.
 
@@ -46,6 +72,9 @@ def processes(workers: int, *, work: Path, names: Sequence[str]) -> Iterator[Eng
         EngineError: a process was killed.
     """
     work.mkdir(parents=True, exist_ok=True)
+    if workers > 1:
+        for tracker in (resource_tracker, loky_tracker):
+            tracker.ensure_running()  # when they begin they unblock Ctrl-C: see started
     parallel = joblib.Parallel(n_jobs=workers, batch_size=1, return_as="generator_unordered")
     tell = partial(progress.tell_file, work)
     try:
@@ -67,7 +96,8 @@ def cluster(scheduler: str) -> Iterator[Engine]:
         EngineError: there is no scheduler, or it was lost, or it has no workers, or the workers
             of a task died one after the other.
     """
-    from distributed import Client, CommClosedError, KilledWorker  # a second, for clusters only
+    from distributed import Client, KilledWorker  # takes a second, and only clusters need it
+    from distributed.comm import CommClosedError
 
     try:
         client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
@@ -84,6 +114,7 @@ def cluster(scheduler: str) -> Iterator[Engine]:
 
     try:
         with client, joblib.parallel_config(backend=_dask_backend(client)):
+            client.wait_for_workers(1, timeout=WORKERS_SECONDS)
             client.subscribe_topic(progress.TOPIC, told)
             # All at once: how many workers there will be is not known.
             parallel = joblib.Parallel(
@@ -102,26 +133,30 @@ def cluster(scheduler: str) -> Iterator[Engine]:
         ) from None
     except TimeoutError as error:
         raise EngineError(
-            f"the Dask scheduler at {scheduler} has no workers; start some with "
-            f"`dask worker {scheduler} --nthreads 1`"
+            f"the Dask scheduler at {scheduler} has no workers, and none came in "
+            f"{WORKERS_SECONDS} s; start some with `dask worker {scheduler} --nthreads 1`"
         ) from error
 
 
 def _dask_backend(client: Client) -> Any:
-    """joblib's backend for Dask, which also hears of tasks that Dask itself has given up.
+    """joblib's backend for Dask, with two of its habits changed.
 
-    joblib waits for a callback that its backend makes only for a task that has run to an end;
-    when the workers of a task have died, it would wait for ever.
+    joblib runs tasks in its own process where it thinks that there is only one worker. And it
+    waits for a callback that its backend makes only for a task that has run to an end: when the
+    workers of a task have died, it would wait for ever.
     """
     from joblib._dask import DaskDistributedBackend
 
     class Backend(DaskDistributedBackend):
-        def apply_async(self, func: Any, callback: Any = None) -> Future:
+        def effective_n_jobs(self, n_jobs: int) -> int:
+            return max(2, super().effective_n_jobs(n_jobs))
+
+        def submit(self, func: Any, callback: Any = None) -> Future:
             def report(done: Future) -> None:
                 if error := done.exception():
                     callback(error)
 
-            future = super().apply_async(func, callback)
+            future = self.apply_async(func, callback)
             future.add_done_callback(report)
             return future
 

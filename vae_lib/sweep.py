@@ -111,10 +111,11 @@ def sweep(
             joblib.delayed(_numbered)(place, partial(run, members, tell=tell))
             for place, members in enumerate(pending)
         ]
-        for place, found in parallel(tasks):
-            for row, curve, latents in found:
-                results.add_row(folder, row, curve=curve, latents=latents)
-            checkpoint_path(profile, pending[place], work=work).unlink(missing_ok=True)
+        with engines.started(parallel, tasks) as ended:
+            for place, found in ended:
+                for row, curve, latents in found:
+                    results.add_row(folder, row, curve=curve, latents=latents)
+                checkpoint_path(profile, pending[place], work=work).unlink(missing_ok=True)
     wanted = {run_id(profile.setting, member) for member in profile.members}
     return [row for row in results.read_ledger(folder) if row["run"] in wanted]
 

@@ -118,9 +118,12 @@ def main(arguments: list[str] | None = None, root: Path | None = None) -> int:
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except BuildError as error:
+    except (BuildError, OSError) as error:  # of the system: a full disk, mostly
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted; what is half done is not kept.", file=sys.stderr)
+        return 130
     return 0
 
 

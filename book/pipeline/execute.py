@@ -1,6 +1,7 @@
 """Run one chapter with papermill; keep the result only where every cell succeeded."""
 
 import copy
+import errno
 import logging
 import os
 import time
@@ -19,6 +20,7 @@ from book.pipeline.progress import Reporter, strip_ansi, unexpected
 from book.pipeline.stamp import collect
 
 CELL_SECONDS = 30 * 60
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no more can be written: disk, quota, limit
 TAIL = 12  # lines of a traceback that are printed; the kept notebook has them all
 
 # One thread for each kernel: chapters run side by side, and sums that are split over a varying
@@ -95,6 +97,8 @@ def _explain(error: Exception, notebook: NotebookNode, index: int | None) -> str
         return describe(notebook, index, "the cell took longer than a cell may take", [])
     if isinstance(error, DeadKernelError):
         return describe(notebook, index, "the kernel died (out of memory, or a crash)", [])
+    if isinstance(error, OSError) and error.errno in FULL:
+        return describe(notebook, index, f"its outputs could not be written: {error}", [])
     tail = "".join(traceback.format_exception(error)).splitlines()
     return describe(notebook, index, f"{type(error).__name__}: {error}", tail)
 
@@ -118,6 +122,14 @@ def _clean(notebook: NotebookNode) -> None:
         part.metadata.pop("papermill", None)
 
 
+def _so_far(running: Path, run: Run) -> NotebookNode:
+    """A notebook whose execution failed, as it was last saved; its source where it was not."""
+    try:
+        return nbformat.read(running, as_version=4)
+    except (OSError, ValueError):  # before the first cell, or half written on a full disk
+        return run.notebook
+
+
 def execute(layout: Layout, run: Run, *, cell_seconds: int = CELL_SECONDS) -> Path:
     """The executed notebook of a run, from the cache where it is there.
 
@@ -131,7 +143,8 @@ def execute(layout: Layout, run: Run, *, cell_seconds: int = CELL_SECONDS) -> Pa
 
     os.environ.update(KERNEL_ENVIRONMENT, IPYTHONDIR=str(layout.build / "ipython"))
     papermill_engines.register("book", _engine())
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # failures are described here
+    for name in ("papermill", "asyncio"):  # failures are described here, and Ctrl-C is none
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     reporter = Reporter(run.chapter, len(code_cells(run.notebook)))
     layout.running.mkdir(parents=True, exist_ok=True)
     running = layout.running / f"{run.chapter}-{os.getpid()}.ipynb"
@@ -157,18 +170,27 @@ def execute(layout: Layout, run: Run, *, cell_seconds: int = CELL_SECONDS) -> Pa
         executed = nbformat.read(running, as_version=4)
         problem = check_stderr(executed)
     except Exception as error:  # whatever it was, the chapter and the cell have to be named
-        executed = nbformat.read(running, as_version=4) if running.is_file() else run.notebook
+        executed = _so_far(running, run)
         executed.cells = [c for c in executed.cells if "papermill-error-cell-tag" not in tags(c)]
         problem = _explain(error, executed, reporter.cell_index)
     finally:
         running.unlink(missing_ok=True)
     _clean(executed)
     if problem:
-        write_whole(failed, nbformat.writes(executed).encode())
         kept = f"  the notebook as far as it got: {layout.shown(failed)}"
+        try:
+            write_whole(failed, nbformat.writes(executed).encode())
+        except OSError as error:
+            kept = f"  the notebook as far as it got could not be kept: {error}"
         raise BuildError(f"[{run.chapter}] FAILED {problem}\n{kept}")
     executed.metadata[STAMP] = {**stamp, "seconds": round(time.monotonic() - started, 1)}
-    write_whole(target, nbformat.writes(executed).encode())
+    try:
+        write_whole(target, nbformat.writes(executed).encode())
+    except OSError as error:
+        raise BuildError(
+            f"[{run.chapter}] FAILED after its last cell\n"
+            f"  cause: {layout.shown(target)} could not be written: {error}"
+        ) from None
     failed.unlink(missing_ok=True)
     reporter.say("done")
     return target

@@ -2,12 +2,16 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from book.pipeline.execute import KERNEL_ENVIRONMENT
 from tests.pipeline.conftest import PARAMETERS, REPOSITORY, Book, code
+from tests.processes import SECONDS, wait_for
 
 BARS = """
 import os, sys
@@ -102,3 +106,108 @@ def test_a_cell_has_a_time_limit(tiny: Book) -> None:
     assert "code cell 2 of 2" in done.stderr
     assert "took longer than a cell may take" in done.stderr
     assert tiny.executed() == []
+
+
+# As a terminal starts it: who runs tests in the background may have asked not to hear of Ctrl-C.
+TERMINAL = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "runpy.run_module('book.pipeline', run_name='__main__', alter_sys=True)"
+)
+LONG_CELL = """
+import os, time
+from pathlib import Path
+Path("kernel").write_text(f"{os.getpid()}.")
+time.sleep(600)
+"""
+
+
+def lives(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_ctrl_c_ends_a_chapter_and_its_kernel_in_a_line(tiny: Book) -> None:
+    """Nothing is kept that a later build could take."""
+    tiny.chapter(code("print(1)"), code(LONG_CELL))
+    kernel = tiny.root / "kernel"
+    with subprocess.Popen(
+        [sys.executable, "-c", TERMINAL, "execute", "01_a"],
+        cwd=tiny.root,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            wait_for(lambda: kernel.exists() and kernel.read_text().endswith("."))
+            pid = kernel.read_text().removesuffix(".")
+            assert lives(pid)
+            os.killpg(process.pid, signal.SIGINT)
+            _, said = process.communicate(timeout=SECONDS)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert said.strip() == "Interrupted; what is half done is not kept."
+    wait_for(lambda: not lives(pid))
+    assert tiny.executed() == []
+    assert list(tiny.layout.running.iterdir()) == []
+    assert tiny.run("stale").stdout == "01_a\n"
+
+
+# From some moment on no file can be longer than so many bytes: the system refuses what is beyond.
+FULL_DISK = """
+import resource, sys
+import book.pipeline.execute as module
+from book.pipeline.__main__ import main
+
+def full_from(call):
+    def limited(*arguments):
+        if sys.argv[1] == "last cell" or arguments[1] == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+        return call(*arguments)
+    return limited
+
+if sys.argv[1] == "last cell":
+    module.write_whole = full_from(module.write_whole)
+else:
+    module.Reporter.cell = full_from(module.Reporter.cell)
+sys.exit(main(["execute", "01_a"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "size", "said"),
+    [
+        ("last cell", 1000, ["FAILED after its last cell", "01_a/", "could not be written"]),
+        ("second cell", 1000, ["FAILED in code cell 2 of 2", "print('x'", "outputs could not be"]),
+        ("second cell", 10, ["FAILED in code cell 2 of 2", "as it got could not be kept"]),
+    ],
+)
+def test_a_full_disk_is_said_and_nothing_is_half_written(
+    tiny: Book, moment: str, size: int, said: list[str]
+) -> None:
+    tiny.chapter(code("print(1)"), code("print('x' * 5000)"))
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, moment, str(size)],
+        cwd=tiny.root,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    for words in ("error: [01_a] ", "[Errno 27] File too large", *said):
+        assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    for folder in (tiny.layout.executed, tiny.layout.running):
+        assert [path for path in folder.rglob("*") if path.is_file()] == []
+    for kept in tiny.layout.failed.glob("*"):
+        assert kept.suffix == ".ipynb"
+        json.loads(kept.read_text())
+    assert tiny.run("execute", "01_a").returncode == 0
+    assert len(tiny.executed()) == 1

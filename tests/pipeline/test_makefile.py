@@ -3,17 +3,19 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.pipeline.conftest import REPOSITORY
+from tests.pipeline.conftest import REPOSITORY, Book, chapter, code
 
+TYPED = ("NAME", "PARAMS", "PROFILE", "HELP", "SCHEDULER")
 # Stands in for the interpreter of the environment, and notes how it was called.
 PYTHON = """#!/bin/sh
 echo "$*" >> calls
 printf '%s' "$PARAMS" > params; printf '%s' "$NAME" > name; printf '%s' "$PROFILE" > profile
-printf '%s' "$HELP" > help
+printf '%s' "$HELP" > help; printf '%s' "$SCHEDULER" > scheduler
 case "$*" in
   *" stale") printf 'a\\nb\\nc\\n' ;;
   *" execute a") exit 1 ;;
@@ -24,7 +26,7 @@ esac
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
+    for name in ("Makefile", "requirements.txt", "constraints.txt", "pyproject.toml"):
         shutil.copy(REPOSITORY / name, tmp_path)
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
@@ -35,7 +37,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def make(place: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    hidden = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "NAME", "PARAMS", "PROFILE", "HELP", "VENV")
+    hidden = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "VENV", *TYPED)
     kept = {k: v for k, v in os.environ.items() if k not in hidden}
     return subprocess.run(
         ["make", *arguments],
@@ -60,7 +62,7 @@ def test_help_is_the_default(place: Path) -> None:
     assert not (place / "calls").exists()
 
 
-@pytest.mark.parametrize("variable", ["PARAMS", "NAME", "PROFILE", "HELP"])
+@pytest.mark.parametrize("variable", TYPED)
 @pytest.mark.parametrize("through", ["argument", "environment"])
 @pytest.mark.parametrize(
     "text",
@@ -95,6 +97,46 @@ def test_one_chapter_that_fails_does_not_stop_the_others(place: Path, options: l
     assert calls(place)[1] == "-m vae_lib.data"
     assert sorted(calls(place)[2:]) == [f"-m book.pipeline execute {name}" for name in "abc"]
     assert (place / "profile").read_text() == "paper"
+
+
+@pytest.fixture
+def real(place: Path) -> Book:
+    """A book of two chapters of which the first fails, with make and this interpreter."""
+    book = Book(place)
+    python = place / ".venv" / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{REPOSITORY}" exec "{sys.executable}" "$@"\n')
+    book.write("vae_lib/data.py", "")
+    book.write(
+        "_toc.yml",
+        "format: jb-book\nroot: book/intro\nchapters:\n- file: book/01_a\n- file: book/02_b\n",
+    )
+    book.chapter(code("print(1)"), code("list()[3]"))
+    book.write("book/02_b.md", chapter(code("print(2)")))
+    (place / ".venv" / ".complete").touch()
+    return book
+
+
+def test_of_two_real_chapters_one_fails_again_until_it_is_corrected(real: Book) -> None:
+    """The other is finished, once; no page is made of what failed."""
+    first, second = (make(real.root, "-k", "-j2", "book") for _ in range(2))
+    for done in (first, second):
+        assert done.returncode == 2
+        assert "error: [01_a] FAILED in code cell 2 of 2, which begins with" in done.stderr
+        assert "cause: IndexError: list index out of range" in done.stderr
+        assert "[01_a] cell 2/2" in done.stdout
+        assert "Rendering" not in done.stdout
+    assert "[02_b] done" in first.stdout
+    assert "02_b" not in second.stdout
+    assert [path.parent.name for path in real.executed()] == ["02_b"]
+    assert (real.layout.failed / "01_a.ipynb").is_file()
+    assert not real.layout.html.exists()
+    real.chapter(code("print(1)"), code("print(3)"))
+    corrected = make(real.root, "-k", "-j2", "book")
+    assert corrected.returncode == 0, corrected.stderr
+    assert "[01_a] done" in corrected.stdout
+    assert "02_b" not in corrected.stdout
+    assert not (real.layout.failed / "01_a.ipynb").exists()
+    assert (real.layout.html / "index.html").is_file()
 
 
 def test_a_failed_installation_is_not_taken_for_a_finished_one(place: Path) -> None:
