@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from threadpoolctl import threadpool_limits
 
-from tests.bench import celeba, deep, linear, memory, rows
+from tests.bench import celeba, deep, linear, memory, rows, sweeps
 from vae_lib import data
 
 
@@ -15,6 +15,8 @@ def main() -> None:
     print(rows.HEADER)
     print(memory.row(), flush=True)
     for row in celeba.memory_rows():
+        print(row, flush=True)
+    for row in sweeps.rows():
         print(row, flush=True)
     torch.set_num_threads(1)
     with threadpool_limits(1):

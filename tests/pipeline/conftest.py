@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from book.pipeline import cache
 from book.pipeline.layout import Layout
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -54,6 +55,7 @@ class Book:
         self.write("vae_lib/__init__.py", "")
         self.write("vae_lib/_sources.py", "class DataError(RuntimeError): pass\n")
         self.write("vae_lib/identity.py", "def data_sets(): return {}\n")
+        self.write("vae_lib/data.py", "")
         self.write("book/intro.md", "# Tiny\n\nNothing is computed here.\n")
         self.write("book/params/quick.yml", "{}\n")
         self.chapter(code(PARAMETERS, "parameters"), code("print(sigma_sq, seed)"))
@@ -84,6 +86,12 @@ class Book:
 
     def executed(self) -> list[Path]:
         return sorted(self.layout.executed.glob("*/*"))
+
+
+@pytest.fixture(autouse=True)
+def _no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process too the small book reads no data."""
+    monkeypatch.setattr(cache, "data_state", dict)
 
 
 @pytest.fixture

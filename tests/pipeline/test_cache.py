@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import nbformat
 import numpy
@@ -10,8 +11,9 @@ import pytest
 from nbformat import NotebookNode
 
 from book.pipeline import cache, packages
-from book.pipeline.cache import graft, run_key
+from book.pipeline.cache import data_state, graft, run_key
 from book.pipeline.chapters import code_cells, read_chapter, tags
+from book.pipeline.layout import UsageError
 from book.pipeline.profiles import Run, plan_run
 from book.pipeline.stage import source_map
 from tests.pipeline.conftest import PARAMETERS, REPOSITORY, Book, code
@@ -163,3 +165,14 @@ def test_the_note_says_the_unit(tiny: Book) -> None:
     tiny.chapter(code("n: int = 10  # in [1, 99] images: those used", "parameters"))
     run = plan_run(tiny.layout, "01_a", "quick", [("n", "12")])
     assert "- `n` is `12` images (default `10`): those used" in graft(run, ran(run)).cells[0].source
+
+
+def test_a_folder_of_images_that_is_missing_is_a_wrong_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAE_LIB_DATA", str(tmp_path))
+    monkeypatch.delenv("VAE_LIB_CELEBA", raising=False)
+    assert set(data_state()) == {"celeba"}
+    monkeypatch.setenv("VAE_LIB_CELEBA", str(tmp_path / "missing"))
+    with pytest.raises(UsageError, match="missing does not exist"):
+        data_state()

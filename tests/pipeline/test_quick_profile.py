@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from book.pipeline.__main__ import LONGEST_FIRST
+from book.pipeline.chapters import chapters
 from book.pipeline.layout import Layout
 from book.pipeline.profiles import plan_run
 from vae_lib.experiments import PROFILES, asides, table_members
@@ -29,3 +31,7 @@ def test_chapter_7_trains_the_quick_profile_of_celeba():
         assert tuple(values[name]) == getattr(quick.setting, name), name
     assert {member.learning_rate for member in quick.members} == {values["learning_rate"]}
     assert {member.seed for member in quick.members} == {values["seed"]}
+
+
+def test_the_chapters_that_start_first_are_chapters():
+    assert set(LONGEST_FIRST) <= set(chapters(Layout(Path(__file__).parents[2])))

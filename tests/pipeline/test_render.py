@@ -1,7 +1,9 @@
 """The site is replaced by a rendering without warnings, and by nothing else."""
 
 import platform
+import re
 import shutil
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -9,6 +11,7 @@ from bs4 import BeautifulSoup, Tag
 
 from tests.pipeline.conftest import PARAMETERS, Book, code
 
+TIME_TAKEN = re.compile(rb"Time taken: [0-9.]+ seconds")
 CELLS = (code(PARAMETERS, "parameters"), code("print('variance', sigma_sq)"))
 
 
@@ -51,6 +54,36 @@ def test_a_page_ends_with_how_it_was_made(built: Book) -> None:
     assert not any("How this page" in part.get_text() for part in toc)
     for said in (str(built.root), platform.node(), '"stamp"'):
         assert said not in page(built)
+
+
+def test_two_builds_from_nothing_are_the_same_but_for_the_time_taken(
+    tmp_path: Path,
+) -> None:
+    """Byte by byte: pages, figures, the search index and the notebooks to download."""
+    drawn = code(
+        "import matplotlib.pyplot as plt\n"
+        "%config InlineBackend.figure_formats = ['svg']\n"
+        "plt.rcParams['svg.hashsalt'] = 'fixed'\n"
+        "plt.plot([seed, sigma_sq]);"
+    )
+
+    def built_in(folder: Path) -> dict[str, bytes]:
+        book = Book(folder)
+        book.chapter("Words.", *CELLS, drawn)
+        assert book.run("execute", "01_a").returncode == 0
+        done = book.run("render")
+        assert done.returncode == 0, done.stderr
+        paths = sorted(path for path in book.layout.html.rglob("*") if path.is_file())
+        return {
+            str(path.relative_to(book.layout.html)): TIME_TAKEN.sub(b"", path.read_bytes())
+            for path in paths
+        }
+
+    first, second = (built_in(tmp_path / name) for name in ("first", "second"))
+    assert any(name.endswith(".svg") for name in first)
+    assert TIME_TAKEN.search(b"Time taken: 0.5 seconds")
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
 
 
 def test_nothing_is_rendered_twice(built: Book) -> None:

@@ -22,7 +22,15 @@ from tests.pipeline.conftest import PARAMETERS, REPOSITORY, Book, code
 
 UNITS = "n: int = 3  # in [1, 9] images: those used\ndevice: str = 'cpu'  # in {cpu, cuda}: where\n"
 # They draw bars, show outputs or fetch files; no number depends on them.
-NOT_COMPUTING = {"tqdm", "matplotlib-inline", "ipython", "myst-nb", "zarr", "torchvision"}
+NOT_COMPUTING = {
+    "tqdm",
+    "matplotlib-inline",
+    "ipython",
+    "myst-nb",
+    "zarr",
+    "torchvision",
+    "distributed",  # moves tasks to where they run
+}
 
 
 def git(root: Path, *arguments: str) -> None:
