@@ -20,7 +20,7 @@ WORKERS = 2
 # Runs of 10 s or more on one thread, an even number of them.
 PROFILE = replace(
     PROFILES["quick"],
-    setting=replace(PROFILES["quick"].setting, num_images=5000, epochs=60),
+    setting=replace(PROFILES["quick"].setting, epochs=16),
     members=PROFILES["quick"].members[:4],
     ensemble_size=1,
 )
