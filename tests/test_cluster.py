@@ -11,7 +11,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import joblib
 import pytest
+from distributed import LocalCluster
 
 from tests.processes import SECONDS, wait_for
 from tests.test_sweep import IDS, REPOSITORY, TINY, repeated, run
@@ -200,6 +202,24 @@ def test_a_worker_with_other_code_is_refused(cluster, tmp_path):
         run(tmp_path, scheduler=cluster.address)
     assert not (tmp_path / "ledger").exists()
     assert not (tmp_path / "work").exists()
+
+
+def test_tasks_that_fail_together_end_the_sweep():
+    """In threads of this process; joblib's own backend for Dask could wait for ever here."""
+
+    def fail(number: int) -> None:
+        raise ArithmeticError(number)
+
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as both:
+        for _ in range(10):
+            with (
+                pytest.raises(ArithmeticError),
+                engines.cluster(both.scheduler_address) as (parallel, _, _),
+                engines.started(parallel, [joblib.delayed(fail)(n) for n in range(4)]) as ended,
+            ):
+                list(ended)
 
 
 def test_what_a_worker_must_share_is_compared(monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import resource_tracker
@@ -19,7 +19,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from vae_lib import progress
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 CONNECT_SECONDS = 60
 WORKERS_SECONDS = 300  # those of a queueing system come when they come
@@ -113,7 +113,7 @@ def cluster(scheduler: str) -> Iterator[Engine]:
         counts[name] = count
 
     try:
-        with client, joblib.parallel_config(backend=_dask_backend(client)):
+        with client, joblib.parallel_config(backend=_DaskBackend(client)):
             client.wait_for_workers(1, timeout=WORKERS_SECONDS)
             client.subscribe_topic(progress.TOPIC, told)
             # All at once: how many workers there will be is not known.
@@ -138,26 +138,37 @@ def cluster(scheduler: str) -> Iterator[Engine]:
         ) from error
 
 
-def _dask_backend(client: Client) -> Any:
-    """joblib's backend for Dask, with two of its habits changed.
+class _DaskBackend(joblib.parallel.ParallelBackendBase):
+    """Tasks of joblib on the workers of a Dask cluster.
 
-    joblib runs tasks in its own process where it thinks that there is only one worker. And it
-    waits for a callback that its backend makes only for a task that has run to an end: when the
-    workers of a task have died, it would wait for ever.
+    joblib has a backend for Dask, but it waits for ever where a task's workers have died, or where
+    two tasks fail at about the same time, and runs everything itself where it counts one worker.
     """
-    from joblib._dask import DaskDistributedBackend
 
-    class Backend(DaskDistributedBackend):
-        def effective_n_jobs(self, n_jobs: int) -> int:
-            return max(2, super().effective_n_jobs(n_jobs))
+    supports_retrieve_callback = True  # a task's outcome arrives with its callback
+    default_n_jobs = -1
 
-        def submit(self, func: Any, callback: Any = None) -> Future:
-            def report(done: Future) -> None:
-                if error := done.exception():
-                    callback(error)
+    def __init__(self, client: Client) -> None:
+        super().__init__()
+        self.client = client
 
-            future = self.apply_async(func, callback)
-            future.add_done_callback(report)
-            return future
+    def effective_n_jobs(self, n_jobs: int) -> int:
+        return max(2, sum(self.client.ncores().values()))  # with one, joblib asks no backend
 
-    return Backend(client=client)
+    def submit(self, func: Callable[[], Any], callback: Callable[[Any], None]) -> Future:
+        future = self.client.submit(func, pure=False)
+
+        async def report() -> None:
+            try:
+                outcome = await future
+            except Exception as error:  # of the task, or of the cluster
+                outcome = error
+            callback(outcome)
+
+        self.client.loop.add_callback(report)
+        return future
+
+    def retrieve_result_callback(self, out: Any) -> Any:
+        if isinstance(out, BaseException):
+            raise out
+        return out

@@ -14,7 +14,9 @@ TOPIC = "vae_lib.sweep"  # of the events on a cluster
 
 def tell_file(folder: Path, name: str, count: int) -> None:
     """Leave the count of an ensemble in a file of ``folder``, for :func:`read_files`."""
-    _counter(folder, name).write_text(str(count))
+    beside = folder / f".{name}.progress.partial"
+    beside.write_text(str(count))
+    beside.replace(_counter(folder, name))  # who reads meanwhile finds the old count, not none
 
 
 def read_files(folder: Path, names: Sequence[str]) -> int:
@@ -44,7 +46,7 @@ def bar(total: int, finished: int, count: Callable[[], int], *, enabled: bool) -
         thread.start()
         try:
             yield
-            shown.n = finished + count()
+            shown.n = total  # nothing failed; the last counts may still be on their way
         finally:
             stop.set()
             thread.join()
@@ -56,6 +58,6 @@ def _counter(folder: Path, name: str) -> Path:
 
 def _read(path: Path) -> int:
     try:
-        return int(path.read_text() or 0)
-    except (FileNotFoundError, ValueError):  # not begun, or just being written
+        return int(path.read_text())
+    except (FileNotFoundError, ValueError):  # not begun, or lost with the power
         return 0
