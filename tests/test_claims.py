@@ -1,10 +1,12 @@
 """Verdicts follow from the measured value and the criterion, and from nothing else."""
 
+import json
 import math
 
 import pytest
+from IPython.core.formatters import DisplayFormatter
 
-from vae_lib.claims import Claim, table
+from vae_lib.claims import MIME, VERDICTS, Claim, from_json, table, verdict
 
 
 @pytest.mark.parametrize(
@@ -33,6 +35,37 @@ def test_a_claim_holds_within_its_criterion_ends_included(measured: float, holds
 )
 def test_the_criterion_is_put_in_words(claim: Claim, words: str):
     assert claim.criterion == words
+
+
+GOOD, BAD = Claim("good", 0.0, high=1.0), Claim("bad", 2.0, high=1.0)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "place"), [([GOOD, GOOD], 0), ([GOOD, BAD], 1), ([BAD], 2), ([], 3)]
+)
+def test_a_verdict_counts_what_holds(evidence: list[Claim], place: int):
+    assert verdict(evidence) == VERDICTS[place]
+
+
+def test_a_notebook_gets_the_claims_as_markdown_and_as_data():
+    """Through strict JSON, which has no infinities and no NaN."""
+    claims = [
+        Claim("A", 0.25, high=1.0, unit="nats", uncertainty=0.5, settles=("lemma-1", "lemma-2")),
+        Claim("B", 3, low=3, high=3),
+        Claim("C", math.nan, low=1.0),
+    ]
+    shown = table(claims)
+    bundle, _ = DisplayFormatter().format(shown)
+    assert bundle["text/markdown"] == str(shown)
+    read = from_json(json.loads(json.dumps(bundle[MIME], allow_nan=False)))
+    assert read[:2] == claims[:2]
+    assert math.isnan(read[2].measured)
+    assert not read[2].holds
+    assert read[2].low == 1.0
+
+
+def test_an_uncertainty_stands_behind_its_value():
+    assert Claim("A", 0.25, high=1.0, unit="nats", uncertainty=0.5).cells[1] == "0.25 ± 0.5 nats"
 
 
 def test_the_table_has_a_row_and_a_verdict_for_each_claim():

@@ -3,16 +3,16 @@
 import pytest
 
 from vae_lib import poster
+from vae_lib.claims import VERDICTS
 from vae_lib.comparison import (
     COLLAPSE_TOLERANCE,
     COLUMNS,
-    VERDICTS,
     Measured,
-    agreements,
     is_table_run,
+    judged,
     measured,
+    row_verdict,
     twins,
-    verdict,
 )
 
 PRINTED = poster.rows("mnist")[0]  # fixed 10
@@ -75,9 +75,9 @@ def test_a_row_is_averaged_over_its_runs():
 def test_a_column_agrees_up_to_its_tolerance(column, allowed):
     for sign in (-1, 1):
         near = EXACT | {column: EXACT[column] + sign * allowed * 0.999}
-        assert all(agreements(PRINTED, near).values())
+        assert all(claim.holds for claim in judged(PRINTED, of(near)).values())
         far = EXACT | {column: EXACT[column] + sign * allowed * 1.001}
-        assert [name for name, agrees in agreements(PRINTED, far).items() if not agrees] == [column]
+        assert [name for name, c in judged(PRINTED, of(far)).items() if not c.holds] == [column]
 
 
 def test_what_is_printed_after_the_sign_counts_where_it_is_larger():
@@ -88,16 +88,16 @@ def test_what_is_printed_after_the_sign_counts_where_it_is_larger():
         "kl": 368.7 + 94.0,
         "collapse_percent": row.collapse_percent,
     }
-    assert all(agreements(row, exact).values())
+    assert all(claim.holds for claim in judged(row, of(exact)).values())
 
 
 def test_a_verdict_counts_the_columns_that_agree():
     wrong = {"elbo": 0.0, "tuned_sigma_sq": 0.0, "kl": 0.0, "collapse_percent": 0.0}
     found = [
-        verdict(PRINTED, of(EXACT)),
-        verdict(PRINTED, of(wrong | {"kl": EXACT["kl"]})),
-        verdict(PRINTED, of(wrong)),
-        verdict(PRINTED, None),
+        row_verdict(PRINTED, of(EXACT)),
+        row_verdict(PRINTED, of(wrong | {"kl": EXACT["kl"]})),
+        row_verdict(PRINTED, of(wrong)),
+        row_verdict(PRINTED, None),
     ]
     assert tuple(found) == VERDICTS
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from vae_lib.tables import Table
+
+MIME = "application/vnd.vae-lib.claims+json"  # of the claims as data, beside the table's Markdown
+VERDICTS = ("reproduced", "partly", "not reproduced", "not yet run")
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,10 @@ class Claim:
         measured: what this run gave; NaN never holds.
         low: smallest value with which the claim holds.
         high: largest value with which the claim holds.
-        unit: of the three numbers, for instance "nats".
+        unit: of the numbers, for instance "nats".
+        uncertainty: of what was measured: a standard error, or half the range over seeds; None
+            where it is computed exactly, up to rounding, or has only been run once.
+        settles: names of the claims of the poster for which this is evidence.
     """
 
     statement: str
@@ -26,6 +32,8 @@ class Claim:
     low: float = -math.inf
     high: float = math.inf
     unit: str = ""
+    uncertainty: float | None = None
+    settles: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -44,19 +52,72 @@ class Claim:
             return f"≥ {low}"
         return f"{low} to {high}"
 
-
-def table(claims: Sequence[Claim]) -> Table:
-    """Table of claims and verdicts, for the end of a chapter."""
-    rows = [
-        (
-            claim.statement,
-            f"{_number(claim.measured)} {claim.unit}".strip(),
-            claim.criterion,
-            "holds" if claim.holds else "**does not hold**",
+    @property
+    def cells(self) -> tuple[str, str, str, str]:
+        """Statement, measured value, criterion and whether it is met, in words."""
+        spread = "" if self.uncertainty is None else f" ± {_number(self.uncertainty)}"
+        return (
+            self.statement,
+            f"{_number(self.measured)}{spread} {self.unit}".strip(),
+            self.criterion,
+            "holds" if self.holds else "**does not hold**",
         )
-        for claim in claims
+
+
+@dataclass(frozen=True, repr=False)
+class ClaimsTable:
+    """Claims that show themselves as a table, and are in its notebook as data too."""
+
+    claims: Sequence[Claim]
+
+    def __repr__(self) -> str:
+        header = ("Claim", "Live value", "Criterion", "Verdict")
+        return str(Table(header, [claim.cells for claim in self.claims]))
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
+        return {"text/markdown": str(self), MIME: [_as_json(claim) for claim in self.claims]}
+
+
+def table(claims: Sequence[Claim]) -> ClaimsTable:
+    """Table of claims and verdicts, for the end of a chapter."""
+    return ClaimsTable(tuple(claims))
+
+
+def from_json(content: Sequence[dict[str, object]]) -> list[Claim]:
+    """The claims that a :class:`ClaimsTable` put into its notebook."""
+    return [
+        Claim(
+            **{
+                name: _MISSING[name] if value is None and name in _MISSING else value
+                for name, value in fields.items()
+                if name != "settles"
+            },
+            settles=tuple(fields["settles"]),
+        )
+        for fields in content
     ]
-    return Table(("Claim", "Live value", "Criterion", "Verdict"), rows)
+
+
+def verdict(evidence: Sequence[Claim]) -> str:
+    """One of ``VERDICTS``: all of the evidence holds, or some, or none; or there is no evidence."""
+    if not evidence:
+        return "not yet run"
+    held = sum(claim.holds for claim in evidence)
+    if held == len(evidence):
+        return "reproduced"
+    return "partly" if held else "not reproduced"
+
+
+# JSON knows no infinity and no NaN: null stands for them.
+_MISSING = {"measured": math.nan, "low": -math.inf, "high": math.inf}
+
+
+def _as_json(claim: Claim) -> dict[str, object]:
+    fields = asdict(claim) | {"settles": list(claim.settles)}
+    for name in _MISSING:
+        if not math.isfinite(fields[name]):
+            fields[name] = None
+    return fields
 
 
 def _number(value: float) -> str:

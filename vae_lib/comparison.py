@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from vae_lib.claims import Claim, verdict
 from vae_lib.poster import PosterRow
 from vae_lib.results import Row
 
 # How close a measured column must come to the printed one: relative, but for the collapse.
 RELATIVE_TOLERANCE = {"elbo": 0.05, "tuned_sigma_sq": 0.2, "kl": 0.2}
 COLLAPSE_TOLERANCE = 10.0  # percentage points
-VERDICTS = ("reproduced", "partly", "not reproduced", "not yet run")
 COLUMNS = ("elbo", "tuned_elbo", "sigma_sq", "tuned_sigma_sq", "kl", "collapse_percent")
 
 
@@ -71,34 +71,35 @@ def measured(rows: Iterable[Row]) -> dict[str, Measured]:
     }
 
 
-def agreements(published: PosterRow, found: Mapping[str, float]) -> dict[str, bool]:
-    """For each column that is judged, whether the measured value is close to the printed one.
+def judged(published: PosterRow, found: Measured) -> dict[str, Claim]:
+    """For each column that is judged, the claim that the mean is close to the printed value.
 
     Relative differences up to ``RELATIVE_TOLERANCE``, or up to what is printed after ±; for the
-    collapse, percentage points up to ``COLLAPSE_TOLERANCE``.
+    collapse, percentage points up to ``COLLAPSE_TOLERANCE``. The uncertainty is half the range
+    over the runs.
     """
-    allowed = {
-        "elbo": max(RELATIVE_TOLERANCE["elbo"] * abs(published.elbo[0]), published.elbo[1]),
-        "tuned_sigma_sq": RELATIVE_TOLERANCE["tuned_sigma_sq"] * published.tuned_sigma_sq,
-        "kl": max(RELATIVE_TOLERANCE["kl"] * published.kl[0], published.kl[1]),
-        "collapse_percent": COLLAPSE_TOLERANCE,
+    sigma_sq = published.tuned_sigma_sq
+    columns = {
+        "elbo": ("ELBO", "nats", *published.elbo),
+        "tuned_sigma_sq": ("tuned σ²", "", sigma_sq, 0.0),
+        "kl": ("KL", "nats", *published.kl),
+        "collapse_percent": ("collapse", "%", published.collapse_percent, 0.0),
     }
-    printed = {
-        "elbo": published.elbo[0],
-        "tuned_sigma_sq": published.tuned_sigma_sq,
-        "kl": published.kl[0],
-        "collapse_percent": published.collapse_percent,
-    }
-    return {
-        column: abs(found[column] - printed[column]) <= limit for column, limit in allowed.items()
-    }
+    claims = {}
+    for column, (heading, unit, printed, spread) in columns.items():
+        relative = RELATIVE_TOLERANCE.get(column)
+        allowed = COLLAPSE_TOLERANCE if relative is None else max(relative * abs(printed), spread)
+        claims[column] = Claim(
+            heading,
+            found.mean[column],
+            low=printed - allowed,
+            high=printed + allowed,
+            unit=unit,
+            uncertainty=(found.high[column] - found.low[column]) / 2 if found.runs > 1 else None,
+        )
+    return claims
 
 
-def verdict(published: PosterRow, found: Measured | None) -> str:
-    """One of ``VERDICTS``: whether all judged columns agree, or some, or none; or none was run."""
-    if found is None:
-        return "not yet run"
-    agreed = agreements(published, found.mean)
-    if all(agreed.values()):
-        return "reproduced"
-    return "partly" if any(agreed.values()) else "not reproduced"
+def row_verdict(published: PosterRow, found: Measured | None) -> str:
+    """One of ``claims.VERDICTS``: whether all judged columns agree, or some, or none."""
+    return verdict([] if found is None else list(judged(published, found).values()))

@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from book.pipeline import rerun
+from book.pipeline import claims, rerun
 from book.pipeline.chapters import chapters, pages
 from book.pipeline.layout import BuildError, Layout
 
@@ -69,10 +69,16 @@ def staged_files(layout: Layout, notebooks: Mapping[str, NotebookNode]) -> dict[
     if rerun.PAGE in files:
         text = files[rerun.PAGE].decode("utf-8")
         files[rerun.PAGE] = rerun.with_tables(text, layout).encode()
+    fillings = claims.marks(layout, notebooks) if claims.PAGE in files else {}
+    for page in files.keys() & {path.relative_to(layout.root).as_posix() for path in pages(layout)}:
+        files[page] = claims.filled(files[page].decode("utf-8"), fillings).encode()
     for name, source in chapters(layout).items():
         place = source.relative_to(layout.root).with_suffix(".ipynb").as_posix()
         notebook = notebooks[name]
         notebook.metadata["source_map"] = source_map(source.read_text(encoding="utf-8"), notebook)
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":
+                cell.source = claims.filled(cell.source, fillings)
         files[place] = (nbformat.writes(notebook) + "\n").encode()
     files["book/assets/vendor/plotly.min.js"] = plotly_bundle()
     return files

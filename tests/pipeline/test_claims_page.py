@@ -1,0 +1,130 @@
+"""The page of claims: verdicts from the outputs of executed chapters, and from nothing else."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from book.pipeline import claims
+from book.pipeline.chapters import pages
+from book.pipeline.layout import BuildError, Layout, UsageError
+from tests.pipeline.conftest import REPOSITORY
+from vae_lib.claims import Claim, table
+
+GOOD = Claim("It is so.", 0.5, high=1.0, unit="nats", settles=("first",))
+BAD = Claim("It is not so.", 2.0, high=1.0, settles=("first",))
+
+
+def executed(*found: Claim) -> nbformat.NotebookNode:
+    """A notebook whose only cell shows a table of claims."""
+    data = table(found)._repr_mimebundle_()
+    output = nbformat.v4.new_output("execute_result", data=data, execution_count=1)
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("…", outputs=[output])])
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """A book whose list has the claims "first", of 01_a, and "second", of 02_b."""
+    (tmp_path / "book").mkdir()
+    entry = {"says": "Says.", "section": "sec-a", "tests": ["tests/test_a.py::test_a"]}
+    listed = {
+        "first": entry | {"title": "First", "chapter": "01_a"},
+        "second": entry | {"title": "Second", "chapter": "02_b"},
+    }
+    (tmp_path / claims.SOURCE).write_text(yaml.safe_dump(listed))
+    return Layout(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "verdict"),
+    [((GOOD,), "reproduced"), ((GOOD, BAD), "partly"), ((BAD,), "not reproduced")],
+)
+def test_a_verdict_follows_from_the_evidence(layout, evidence, verdict):
+    first, second = claims.poster_claims(layout, {"01_a": executed(*evidence)})
+    assert first.verdict == verdict
+    assert second.verdict == "not yet run"
+    shown = claims.details(first)
+    assert f"### First: {verdict}" in shown
+    for claim in evidence:
+        assert " | ".join(claim.cells) in shown
+    held = len([claim for claim in evidence if claim.holds])
+    assert f"| **{verdict}** | {{ref}}`sec-a` | {held} of {len(evidence)} |" in (
+        claims.summary([first])
+    )
+
+
+def test_without_its_own_chapter_a_claim_is_not_yet_run(layout):
+    other = Claim("Elsewhere.", 0.0, settles=("second",))
+    _, second = claims.poster_claims(layout, {"01_a": executed(GOOD, other)})
+    assert second.verdict == "not yet run"
+    _, second = claims.poster_claims(
+        layout, {"01_a": executed(GOOD, other), "02_b": executed(other)}
+    )
+    assert second.evidence == (other, other)
+
+
+def test_a_chapter_without_evidence_and_evidence_without_a_claim_are_refused(layout):
+    with pytest.raises(BuildError, match="02_b has no claim that settles 'second'"):
+        claims.poster_claims(layout, {"02_b": executed(GOOD)})
+    with pytest.raises(UsageError, match=r"01_a settles 'third', which book/claims\.yml does not"):
+        claims.poster_claims(layout, {"01_a": executed(Claim("x", 0.0, settles=("third",)))})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "must list claims by name"),
+        ("first: {title: x}", "first must have exactly title, says, section, chapter, tests"),
+        (
+            "first: {title: x, says: x, section: x, chapter: x, tests: x}",
+            "tests of first must be a list",
+        ),
+        (
+            "first: {title: '', says: x, section: x, chapter: x, tests: [x]}",
+            "title of first must be a str",
+        ),
+    ],
+)
+def test_a_list_that_is_not_as_it_should_be_is_refused(layout, text, message):
+    (layout.root / claims.SOURCE).write_text(text)
+    with pytest.raises(UsageError, match=message):
+        claims.poster_claims(layout, {})
+
+
+def test_the_tally_counts_claims_and_rows(layout):
+    found = claims.poster_claims(layout, {"01_a": executed(GOOD, BAD)})
+    rows = [
+        claims.TableRow("mnist", "fixed 10", {"elbo": GOOD}, 2),
+        claims.TableRow("mnist", "fixed 1", {}, 0),
+    ]
+    assert claims.tally(found, rows).splitlines()[2:] == [
+        "| 2 claims of the poster | 0 | 1 | 0 | 1 |",
+        "| 2 rows of its table | 1 | 0 | 0 | 1 |",
+    ]
+
+
+def test_the_rows_are_the_twenty_of_the_table_with_what_was_recorded():
+    rows = claims.table_rows(Layout(REPOSITORY))
+    assert len(rows) == 20
+    assert {row.dataset for row in rows} == {"mnist", "celeba"}
+    shown = claims.row_tables(rows)
+    for row in rows:
+        assert list(row.columns) in ([], ["elbo", "tuned_sigma_sq", "kl", "collapse_percent"])
+        assert f"| {row.name.replace(' ', chr(160))} | " in shown
+    assert shown.count("✓") == sum(claim.holds for row in rows for claim in row.columns.values())
+
+
+def test_the_book_s_list_names_sections_chapters_and_tests_that_exist():
+    """And for each claim its chapter has evidence in its source."""
+    listed = yaml.safe_load((REPOSITORY / claims.SOURCE).read_text())
+    sources = {path.stem: path.read_text() for path in pages(Layout(REPOSITORY))}
+    for name, entry in listed.items():
+        assert any(f"({entry['section']})=\n" in text for text in sources.values()), name
+        assert re.search(rf"settles=\([^)]*\"{name}\"", sources[entry["chapter"]]), name
+    for test in (
+        test for entry in listed.values() for test in entry["tests"] + [*claims.ROW_TESTS]
+    ):
+        path, _, function = test.partition("::")
+        assert f"def {function}(" in (REPOSITORY / path).read_text(), test
