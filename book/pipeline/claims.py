@@ -22,7 +22,8 @@ SUMMARY = "<!-- the claims, in short -->"
 ROWS = "<!-- the rows of the table -->"
 DETAILS = "<!-- the claims and their evidence -->"
 TALLY = "<!-- the tally of verdicts -->"
-FIELDS = {"title": str, "says": str, "section": str, "chapter": str, "tests": list}
+FIELDS = {"kind": str, "title": str, "says": str, "section": str, "chapter": str, "tests": list}
+KINDS = ("theorem", "experiment")
 DATASETS = {"mnist": "MNIST", "celeba": "CelebA"}
 # The tests behind the verdicts of the table's rows.
 ROW_TESTS = (
@@ -37,12 +38,14 @@ class PosterClaim:
     """A claim of the poster with its evidence.
 
     Attributes:
+        kind: one of ``KINDS``.
         title, says: Markdown.
         section: label of the section that settles it.
         tests: names of the tests behind it, as pytest takes them.
         evidence: what the executed chapters measured for it; empty where they were not executed.
     """
 
+    kind: str
     title: str
     says: str
     section: str
@@ -51,9 +54,11 @@ class PosterClaim:
 
     @property
     def verdict(self) -> str:
+        """One of ``claims.VERDICTS``; a theorem holds altogether, or not."""
         from vae_lib.claims import verdict
 
-        return verdict(self.evidence)
+        found = verdict(self.evidence)
+        return "not reproduced" if self.kind == "theorem" and found == "partly" else found
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,7 @@ def poster_claims(layout: Layout, notebooks: Mapping[str, NotebookNode]) -> list
             raise BuildError(f"{entry['chapter']} has no claim that settles {name!r} of {SOURCE}")
     return [
         PosterClaim(
+            kind=entry["kind"],
             title=entry["title"],
             says=entry["says"],
             section=entry["section"],
@@ -240,6 +246,10 @@ def _listed(layout: Layout) -> dict[str, dict[str, Any]]:
         for field, kind in FIELDS.items():
             if not isinstance(entry[field], kind) or not entry[field]:
                 raise UsageError(f"{SOURCE}: {field} of {name} must be a {kind.__name__}")
+        if entry["kind"] not in KINDS:
+            raise UsageError(
+                f"{SOURCE}: kind of {name} must be one of {', '.join(KINDS)}, got {entry['kind']!r}"
+            )
     return listed
 
 

@@ -28,7 +28,12 @@ def executed(*found: Claim) -> nbformat.NotebookNode:
 def layout(tmp_path: Path) -> Layout:
     """A book whose list has the claims "first", of 01_a, and "second", of 02_b."""
     (tmp_path / "book").mkdir()
-    entry = {"says": "Says.", "section": "sec-a", "tests": ["tests/test_a.py::test_a"]}
+    entry = {
+        "kind": "experiment",
+        "says": "Says.",
+        "section": "sec-a",
+        "tests": ["tests/test_a.py::test_a"],
+    }
     listed = {
         "first": entry | {"title": "First", "chapter": "01_a"},
         "second": entry | {"title": "Second", "chapter": "02_b"},
@@ -55,6 +60,14 @@ def test_a_verdict_follows_from_the_evidence(layout, evidence, verdict):
     )
 
 
+def test_one_failure_refutes_a_theorem(layout):
+    path = layout.root / claims.SOURCE
+    path.write_text(path.read_text().replace("experiment", "theorem"))
+    for evidence, verdict in (((GOOD, BAD), "not reproduced"), ((GOOD,), "reproduced")):
+        first, _ = claims.poster_claims(layout, {"01_a": executed(*evidence)})
+        assert first.verdict == verdict
+
+
 def test_without_its_own_chapter_a_claim_is_not_yet_run(layout):
     other = Claim("Elsewhere.", 0.0, settles=("second",))
     _, second = claims.poster_claims(layout, {"01_a": executed(GOOD, other)})
@@ -76,14 +89,18 @@ def test_a_chapter_without_evidence_and_evidence_without_a_claim_are_refused(lay
     ("text", "message"),
     [
         ("[]", "must list claims by name"),
-        ("first: {title: x}", "first must have exactly title, says, section, chapter, tests"),
+        ("first: {title: x}", "first must have exactly kind, title, says, section, chapter, tests"),
         (
-            "first: {title: x, says: x, section: x, chapter: x, tests: x}",
+            "first: {kind: theorem, title: x, says: x, section: x, chapter: x, tests: x}",
             "tests of first must be a list",
         ),
         (
-            "first: {title: '', says: x, section: x, chapter: x, tests: [x]}",
+            "first: {kind: theorem, title: '', says: x, section: x, chapter: x, tests: [x]}",
             "title of first must be a str",
+        ),
+        (
+            "first: {kind: idea, title: x, says: x, section: x, chapter: x, tests: [x]}",
+            "kind of first must be one of theorem, experiment, got 'idea'",
         ),
     ],
 )
