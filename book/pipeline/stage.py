@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from book.pipeline import claims, rerun
+from book.pipeline import citation, claims, downloads, rerun
 from book.pipeline.chapters import chapters, pages
 from book.pipeline.layout import BuildError, Layout
 
@@ -62,6 +62,12 @@ def source_map(text: str, notebook: NotebookNode) -> list[int]:
     return starts
 
 
+def page_end(layout: Layout) -> str:
+    """What the end of every page says alike; empty where there is nothing to say."""
+    found = citation.entries(layout)
+    return f"\n\n{citation.as_markdown(found)}" if found else ""
+
+
 def staged_files(layout: Layout, notebooks: Mapping[str, NotebookNode]) -> dict[str, bytes]:
     """Path in the staging folder -> content, for the whole book."""
     sources = [layout.root / name for name in CONFIG] + _plain_files(layout)
@@ -70,17 +76,30 @@ def staged_files(layout: Layout, notebooks: Mapping[str, NotebookNode]) -> dict[
         text = files[rerun.PAGE].decode("utf-8")
         files[rerun.PAGE] = rerun.with_tables(text, layout).encode()
     fillings = claims.marks(layout, notebooks) if claims.PAGE in files else {}
-    for page in files.keys() & {path.relative_to(layout.root).as_posix() for path in pages(layout)}:
-        files[page] = claims.filled(files[page].decode("utf-8"), fillings).encode()
-    for name, source in chapters(layout).items():
-        place = source.relative_to(layout.root).with_suffix(".ipynb").as_posix()
-        notebook = notebooks[name]
-        notebook.metadata["source_map"] = source_map(source.read_text(encoding="utf-8"), notebook)
+    end = page_end(layout)
+    for source in pages(layout):
+        page, text = source.relative_to(layout.root).as_posix(), source.read_text(encoding="utf-8")
+        files[f"{downloads.STAGED}/{downloads.source_file(page)}"] = text.encode()
+        if page in files:  # it has no code
+            offered = downloads.as_markdown(page, [], notebook=False) + end
+            filled = claims.filled(files[page].decode("utf-8"), fillings)
+            files[page] = f"{filled.rstrip()}\n\n{offered}\n".encode()
+            continue
+        notebook, figures = downloads.taken_out(notebooks[source.stem])
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
                 cell.source = claims.filled(cell.source, fillings)
-        files[place] = (nbformat.writes(notebook) + "\n").encode()
-    files["book/assets/vendor/plotly.min.js"] = plotly_bundle()
+        offered = downloads.as_markdown(page, figures, notebook=True) + end
+        cell = nbformat.v4.new_markdown_cell(offered)
+        cell["id"] = f"{source.stem}-downloads"[-64:]
+        notebook.cells.append(cell)
+        notebook.metadata["source_map"] = source_map(text, notebook)
+        files[source.relative_to(layout.root).with_suffix(".ipynb").as_posix()] = (
+            nbformat.writes(notebook) + "\n"
+        ).encode()
+        for name, table in downloads.data_files(source.stem, figures).items():
+            files[f"{downloads.STAGED}/{name}"] = table.encode()
+    files[f"{downloads.STAGED}/vendor/plotly.min.js"] = plotly_bundle()
     return files
 
 

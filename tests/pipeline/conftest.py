@@ -49,7 +49,8 @@ class Book:
         self.write(
             "_config.yml",
             "title: Tiny\nexecute: {execute_notebooks: 'off'}\nonly_build_toc_files: true\n"
-            "latex: {use_jupyterbook_latex: false}\n",
+            "latex: {use_jupyterbook_latex: false}\n"
+            "sphinx: {config: {html_static_path: [book/assets], numfig: true}}\n",
         )
         self.write("requirements.txt", "one==1\n")
         self.write("vae_lib/__init__.py", "")
