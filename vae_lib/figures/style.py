@@ -1,4 +1,7 @@
-"""One style for all figures: colours that mean the same everywhere, and reproducible SVG."""
+"""One style for all figures: colours that mean the same everywhere, and reproducible SVG.
+
+Beside its picture each figure shows its data, see `vae_lib.figures.data`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from collections.abc import Iterable
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+from vae_lib.figures import data
 
 # Colour-blind safe (Okabe and Ito, 2008).
 BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY = (
@@ -54,6 +59,7 @@ def use() -> None:
         }
     )
     set_matplotlib_formats("svg", metadata={"Date": None})
+    data.show_with_figures()
 
 
 def bare(axes: Iterable[Axes]) -> None:
