@@ -48,7 +48,11 @@ def sphinx(stage: Path, output: Path, *, strict: bool) -> tuple[int, list[str]]:
     program = Path(sysconfig.get_path("scripts")) / "jupyter-book"
     command = [sys.executable, str(program), "build", str(stage), "--path-output", str(output)]
     command += ["-q", "-n", *(["-W", "--keep-going"] if strict else [])]
+    # Sphinx imports an extension of its own kind from here: book.pipeline.katex.
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONWARNINGS": "ignore"}
+    environment["PYTHONPATH"] = path
     done = subprocess.run(
         command,
         env=environment,
@@ -96,7 +100,8 @@ def render_book(layout: Layout, profile: str) -> None:
         raise BuildError(f"these chapters are not executed yet: {', '.join(missing)}")
     files = staged_files(layout, {n: nb for n, nb in notebooks.items() if nb is not None})
     tools = f"{sys.version} {installed(layout.root / 'requirements.txt')}".encode()
-    state = f"{digest(files)} {hashlib.sha256(tools + Path(__file__).read_bytes()).hexdigest()}"
+    own = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    state = f"{digest(files)} {hashlib.sha256(tools + own).hexdigest()}"
     index, stamp = layout.html / "index.html", layout.build / "html.state"
     if index.is_file() and stamp.is_file() and stamp.read_text() == state:
         print(f"Nothing has changed since the book was last rendered: {layout.shown(index)}")

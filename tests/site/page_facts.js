@@ -1,6 +1,6 @@
 // Evaluated in a loaded page: waits until it is complete, then reports what the tests look at.
 async () => {
-  const MATHJAX_MS = 15000;
+  const FORMULA_MS = 15000;
   const PLOT_MS = 10000;
   const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
   const waitFor = async (condition, ms) => {
@@ -20,12 +20,8 @@ async () => {
 
   const article = document.querySelector("article") ?? document.body;
   const formulas = all(".math");
-  let mathjax = "not needed";
-  if (formulas.length > 0) {
-    const started = await waitFor(() => window.MathJax?.startup?.promise, MATHJAX_MS);
-    if (started) await window.MathJax.startup.promise;
-    mathjax = started ? "ready" : "absent";
-  }
+  const isSet = (formula) => formula.querySelector(".katex, .katex-error") !== null;
+  await waitFor(() => formulas.every(isSet), FORMULA_MS);
 
   const plots = all(".plotly-graph-div, .js-plotly-plot");
   const drawn = (plot) => plot.querySelector(".main-svg") !== null;
@@ -33,7 +29,7 @@ async () => {
   await document.fonts.ready;
 
   const rawTex = /\\[()[\]]|\$\$|\\begin\{|\\[a-zA-Z]{2,}|\$[^$\s][^$]*[\\^_][^$]*\$/;
-  const skipped = "code, pre, script, style, noscript, textarea, mjx-container, template";
+  const skipped = "code, pre, script, style, noscript, textarea, .katex, template";
   const unrendered = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
@@ -44,21 +40,18 @@ async () => {
   }
   if (rawTex.test(document.title)) unrendered.push(`title: ${document.title}`);
 
-  // An unknown macro is not an error to MathJax: it is set as text, in red.
-  const faults =
-    "mjx-merror, [data-mml-node='merror'], [data-mml-node='mtext'][fill='red'], " +
-    "mtext[mathcolor='red']";
+  // What KaTeX cannot read it shows whole; an unknown macro alone is set as text, in its red.
+  const faulty = (node) =>
+    node.matches(".katex-error") || getComputedStyle(node).color === "rgb(204, 0, 0)";
 
   return {
     title: document.title,
     theme: document.documentElement.dataset.theme,
-    mathjax,
     formulas: formulas.length,
-    containers: all("mjx-container").length,
     unrenderedFormulas: formulas
-      .filter((formula) => formula.querySelectorAll("mjx-container").length !== 1)
+      .filter((formula) => formula.querySelectorAll(".katex").length !== 1)
       .map((formula) => text(formula).slice(0, 80)),
-    mathFaults: all(faults).map((fault) => text(fault.closest("mjx-container") ?? fault)),
+    mathFaults: all(".katex-error, .katex .mord.text").filter(faulty).map(text),
     rawTex: unrendered,
     images: all("img", article).map((image) => ({
       source: image.getAttribute("src").slice(0, 120),

@@ -34,11 +34,9 @@ def test_no_script_reports_an_error(visit: Visit):
 
 def test_all_mathematics_is_rendered(visit: Visit):
     facts = visit.facts
-    assert facts["mathjax"] != "absent", "the page has formulas, but MathJax did not load"
     assert facts["rawTex"] == []
     assert facts["mathFaults"] == []
     assert facts["unrenderedFormulas"] == []
-    assert facts["containers"] == facts["formulas"]
 
 
 def test_every_figure_has_a_caption(visit: Visit):
@@ -67,7 +65,6 @@ def test_a_phone_needs_no_sideways_scrolling(
     with browser.new_context(viewport=PHONE, color_scheme="light") as context:
         page = context.new_page()
         page.goto(addresses["file"] + book_page)
-        page.evaluate("window.MathJax?.startup?.promise")
         for theme in ("light", "dark"):
             page.emulate_media(color_scheme=theme)
             # The page hears of the change when it gets round to it; it fails if it never does.
