@@ -18,6 +18,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from book.pipeline import icons, images
 from book.pipeline.cache import STAMP, cached_path, graft
 from book.pipeline.execute import execute
 from book.pipeline.layout import BuildError, Layout, write_whole
@@ -32,6 +33,7 @@ _CHATTER = re.compile(
     r"|Finished generating HTML|Your book's HTML|\s+\S*html/?$|You can look at|Or paste this"
     r"|\s+\S*(html/|index\.html)"
 )
+_MAPPED = re.compile(r"^(//|/\*)# sourceMappingURL=.*$", re.MULTILINE)
 
 
 def executed_notebook(layout: Layout, run: Run) -> NotebookNode | None:
@@ -68,6 +70,16 @@ def sphinx(stage: Path, output: Path, *, strict: bool) -> tuple[int, list[str]]:
     return done.returncode, [line for line in log.splitlines() if not _CHATTER.match(line)]
 
 
+def drop_source_maps(html: Path) -> None:
+    """Delete what only the theme's developers need, and the mentions of it."""
+    for path in html.rglob("*.map"):
+        path.unlink()
+        script = path.with_suffix("")
+        if script.is_file():
+            text = script.read_text(encoding="utf-8")
+            script.write_text(_MAPPED.sub("", text), encoding="utf-8")
+
+
 def build_site(
     layout: Layout, files: Mapping[str, bytes], site: Path, *, strict: bool
 ) -> list[str]:
@@ -84,6 +96,9 @@ def build_site(
         if status != 0 or not (html / "index.html").is_file():
             listing = "\n".join(f"  {line}" for line in log)
             raise BuildError(f"the pages could not be rendered; nothing was replaced\n{listing}")
+        icons.lighten(html)
+        images.load_late(html)
+        drop_source_maps(html)
         site.parent.mkdir(parents=True, exist_ok=True)
         if site.exists():
             site.rename(Path(scratch) / "previous")

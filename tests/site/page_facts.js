@@ -2,6 +2,7 @@
 async () => {
   const FORMULA_MS = 15000;
   const PLOT_MS = 10000;
+  const FIGURE_MS = 10000;
   const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
   const waitFor = async (condition, ms) => {
     const end = performance.now() + ms;
@@ -28,6 +29,11 @@ async () => {
   await waitFor(() => plots.every(drawn), PLOT_MS);
   await document.fonts.ready;
 
+  // Figures further down are loaded when a reader comes near them; here it is all at once.
+  const images = all("img", article);
+  for (const image of images) image.loading = "eager";
+  await waitFor(() => images.every((image) => image.complete), FIGURE_MS);
+
   const rawTex = /\\[()[\]]|\$\$|\\begin\{|\\[a-zA-Z]{2,}|\$[^$\s][^$]*[\\^_][^$]*\$/;
   const skipped = "code, pre, script, style, noscript, textarea, .katex, template";
   const unrendered = [];
@@ -53,7 +59,7 @@ async () => {
       .map((formula) => text(formula).slice(0, 80)),
     mathFaults: all(".katex-error, .katex .mord.text").filter(faulty).map(text),
     rawTex: unrendered,
-    images: all("img", article).map((image) => ({
+    images: images.map((image) => ({
       source: image.getAttribute("src").slice(0, 120),
       alt: (image.getAttribute("alt") ?? "").trim(),
       caption: caption(image),
