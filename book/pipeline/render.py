@@ -33,7 +33,7 @@ _CHATTER = re.compile(
     r"|Finished generating HTML|Your book's HTML|\s+\S*html/?$|You can look at|Or paste this"
     r"|\s+\S*(html/|index\.html)"
 )
-_MAPPED = re.compile(r"^(//|/\*)# sourceMappingURL=.*$", re.MULTILINE)
+_MAPPED = re.compile(r"//# sourceMappingURL=\S+$|/\*# sourceMappingURL=[^*]*\*/", re.MULTILINE)
 
 
 def executed_notebook(layout: Layout, run: Run) -> NotebookNode | None:
