@@ -21,6 +21,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -73,9 +74,14 @@ def as_csv(figure: Figure) -> str:
     return text.getvalue()
 
 
+@cache
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, str):
-        return " ".join(value.split())
+        return _one_line(value)
     number = float(value)
     return repr(number).removesuffix(".0") if math.isfinite(number) else ""
 
