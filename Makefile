@@ -23,11 +23,12 @@ PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book chapter sweep test lint bench serve clean
+.PHONY: help setup book pdf chapter sweep test lint bench serve clean
 
 help:
 	@echo "make book                 install what is needed, run every chapter, build _build/html"
 	@echo "     book PROFILE=paper   the same with the values of book/params/paper.yml"
+	@echo "     pdf                  the whole book as one document, _build/book.pdf"
 	@echo "     chapter NAME=03_landscape PARAMS=\"sigma_sq=0.5 seed=3\""
 	@echo "                          run one chapter with your values, on a page of its own;"
 	@echo "                          _build/chapters/index.html lists all such pages"
@@ -67,6 +68,11 @@ book: setup
 	@[ ! -s _build/stale.txt ] || { $(PY) -m vae_lib.data && \
 	  $(MAKE) --no-print-directory --keep-going $(PARALLEL) $$(sed 's|^|execute/|' _build/stale.txt); }
 	@$(PIPELINE) render
+
+# Printed by the browser that the tests use.
+pdf: book
+	@$(PY) -m tests.site.chromium
+	@$(PIPELINE) pdf
 
 execute/%: setup
 	@$(PIPELINE) execute "$*"

@@ -76,6 +76,13 @@ def chapter(layout: Layout, profile: str) -> None:
     print(f"All re-executions: {layout.shown(write_index(layout))}")
 
 
+def pdf(layout: Layout) -> None:
+    """Print the built book as one PDF."""
+    from book.pipeline.pdf import write_pdf
+
+    print(f"The whole book: {layout.shown(write_pdf(layout))}")
+
+
 def notebooks(layout: Layout, folder: Path) -> None:
     """Write the chapters as notebooks that have not been executed, for tools that read those."""
     import nbformat
@@ -98,6 +105,7 @@ def main(arguments: list[str] | None = None, root: Path | None = None) -> int:
     commands.add_parser("execute", help="execute a chapter").add_argument("name")
     commands.add_parser("render", help="render the executed book")
     commands.add_parser("chapter", help="execute and render chapter $NAME with $PARAMS")
+    commands.add_parser("pdf", help="print the rendered book as one PDF")
     exported = commands.add_parser("notebooks", help="write chapters as notebooks, not executed")
     exported.add_argument("folder", type=Path)
     given = parser.parse_args(arguments)
@@ -113,6 +121,8 @@ def main(arguments: list[str] | None = None, root: Path | None = None) -> int:
                 render(layout, profile)
             case "chapter":
                 chapter(layout, profile)
+            case "pdf":
+                pdf(layout)
             case "notebooks":
                 notebooks(layout, given.folder)
     except UsageError as error:

@@ -57,6 +57,10 @@ class Layout:
     def html(self) -> Path:
         return self.build / "html"
 
+    @property
+    def pdf(self) -> Path:
+        return self.build / "book.pdf"
+
     def shown(self, path: Path) -> str:
         """A path as a reader sees it in a message: relative to the root where it can be."""
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)

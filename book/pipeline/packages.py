@@ -5,6 +5,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ABSENT = "absent"
+# In requirements.txt, the words of the line below which stands what cannot change an output.
+AFTERWARDS = "no output of a chapter depends on what stands below"
 
 
 def pinned(text: str) -> list[str]:
@@ -14,12 +16,14 @@ def pinned(text: str) -> list[str]:
 
 
 def installed(requirements: Path) -> dict[str, str]:
-    """The version of every pinned package as it is installed, ``absent`` where it is not.
+    """The version of every package that makes the book, ``absent`` where it is not installed.
 
-    What is pinned and what is installed differ where somebody upgraded a package by hand.
+    What is pinned and what is installed differ where somebody upgraded a package by hand. Those
+    that only read the finished book are left out: adding one must not run every chapter again.
     """
     found = {}
-    for name in pinned(requirements.read_text(encoding="utf-8")):
+    making, _, _ = requirements.read_text(encoding="utf-8").partition(AFTERWARDS)
+    for name in pinned(making):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -18,7 +18,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from book.pipeline import icons, images
+from book.pipeline import accessible, icons, images
 from book.pipeline.cache import STAMP, cached_path, graft
 from book.pipeline.execute import execute
 from book.pipeline.layout import BuildError, Layout, write_whole
@@ -99,6 +99,7 @@ def build_site(
         icons.lighten(html)
         images.load_late(html)
         drop_source_maps(html)
+        accessible.make_accessible(html)
         site.parent.mkdir(parents=True, exist_ok=True)
         if site.exists():
             site.rename(Path(scratch) / "previous")

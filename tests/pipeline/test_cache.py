@@ -114,6 +114,15 @@ def test_pinned_packages_are_found_under_their_names() -> None:
     assert packages.ABSENT not in real.values()
 
 
+def test_packages_that_only_read_the_book_do_not_change_the_key(tiny: Book) -> None:
+    before = key(tiny)
+    tiny.write("requirements.txt", f"one==1\n\n# Tools: {packages.AFTERWARDS}\ntwo==2\n")
+    assert key(tiny) == before
+    tiny.write("requirements.txt", f"one==1\ntwo==2\n\n# Tools: {packages.AFTERWARDS}\n")
+    assert key(tiny) != before
+    assert packages.AFTERWARDS in (REPOSITORY / "requirements.txt").read_text()
+
+
 def test_values_have_keys_of_their_own(tiny: Book) -> None:
     assert key(tiny, seed="0", sigma_sq="1.0") == key(tiny)
     assert len({key(tiny), key(tiny, seed="1"), key(tiny, seed="2")}) == 3

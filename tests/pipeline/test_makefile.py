@@ -57,7 +57,7 @@ def calls(place: Path) -> list[str]:
 def test_help_is_the_default(place: Path) -> None:
     done = make(place)
     assert done.returncode == 0
-    for target in ("book", "chapter", "test", "lint", "bench", "serve", "clean"):
+    for target in ("book", "pdf", "chapter", "test", "lint", "bench", "serve", "clean"):
         assert target in done.stdout
     assert not (place / "calls").exists()
 
