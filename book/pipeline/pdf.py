@@ -22,8 +22,12 @@ if TYPE_CHECKING:  # both take long to import, and only this command needs them
 PIXEL = 25.4 / 96  # millimetres of a CSS pixel
 MARGINS = {"top": 15.0, "bottom": 18.0, "left": 18.0, "right": 18.0}  # millimetres
 A4 = (210.0, 297.0)
+SCALE = 0.8  # text of 16 pixels then has 9.6 points
 # As wide as the text of a page on paper: figures that are drawn by scripts then fit it.
-VIEWPORT = {"width": int((A4[0] - MARGINS["left"] - MARGINS["right"]) / PIXEL), "height": 900}
+VIEWPORT = {
+    "width": int((A4[0] - MARGINS["left"] - MARGINS["right"]) / PIXEL / SCALE),
+    "height": 900,
+}
 WAIT_MS = 30_000
 _PAPER = {
     "format": "A4",
@@ -85,7 +89,7 @@ def print_page(page: "Page", path: Path) -> Printed:
     """Print a built page, once all that it shows is drawn."""
     page.goto(path.resolve().as_uri())
     page.evaluate(_COMPLETE)
-    return Printed(path, page.evaluate(_TITLE), page.pdf(**_PAPER))
+    return Printed(path, page.evaluate(_TITLE), page.pdf(scale=SCALE, **_PAPER))
 
 
 def print_numbers(page: "Page", count: int) -> bytes:
@@ -219,6 +223,7 @@ def merge(printed: list[Printed], numbers: bytes, metadata: Mapping[str, str]) -
         path = owner.get(number, path)
         _relink(writer, number, path, targets)
         page.merge_page(stamp)
+        page.compress_content_streams()  # merging leaves them three times as large
     writer.compress_identical_objects()
     writer.add_metadata({f"/{name}": value for name, value in metadata.items()})
     writer.page_mode = "/UseOutlines"
