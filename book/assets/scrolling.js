@@ -2,7 +2,7 @@
 // with Tab, so that the arrow keys scroll it; a box that fits is no stop on the way.
 (() => {
   const BOXES =
-    "table, pre, div.math, span.math, mjx-container, .katex, .katex-display, .output.text_html";
+    "table, pre, div.math, span.math, .katex, .katex-display, .output.text_html";
   const scrolls = (box) =>
     box.scrollWidth > box.clientWidth + 1 &&
     ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
@@ -28,7 +28,7 @@
   addEventListener("resize", plan);
   addEventListener("load", () => {
     update();
-    window.MathJax?.startup?.promise?.then(plan);
+    document.fonts.ready.then(plan); // those of the formulas may come later
   });
   // What was folded has a width only once it is opened.
   document.addEventListener("toggle", plan, true);

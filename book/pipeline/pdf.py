@@ -42,7 +42,6 @@ _NUMBER = (
 _COMPLETE = """
 async () => {
   document.querySelectorAll("img[loading=lazy]").forEach((image) => { image.loading = "eager"; });
-  await window.MathJax?.startup?.promise;
   await document.fonts.ready;
   await Promise.all([...document.images].map((image) => image.decode().catch(() => null)));
   const drawn = (plot) => plot.querySelector(".main-svg") !== null;
