@@ -1,4 +1,4 @@
-"""Figures are loaded when a reader comes near them, and keep their place until then."""
+"""Figures are loaded when a reader comes near them, and are written with fewer digits."""
 
 import re
 from collections.abc import Callable
@@ -9,6 +9,10 @@ Size = tuple[int, int]
 _IMAGE = re.compile(r'<img (?=[^>]*\bsrc="([^"]*_images/[^"]+)")([^>]*?) ?/?>')
 _SVG = re.compile(rb'<svg\b[^>]*? width="([0-9.]+)pt" height="([0-9.]+)pt"')
 _PX_PER_PT = 4 / 3
+_PATH = re.compile(r'(?<= d=")[MLQCz\d\s.+-]*(?=")')
+_TOKEN = re.compile(r"[MLQCz]|-?\d+(?:\.\d+)?")
+_POINTS = {"M": 1, "L": 1, "Q": 2, "C": 3}
+_DIGITS = 2  # a hundredth of a point is a twentieth of a pixel of a fine screen
 
 
 def svg_size(content: bytes) -> Size | None:
@@ -17,6 +21,42 @@ def svg_size(content: bytes) -> Size | None:
     if found is None:
         return None
     return round(float(found[1]) * _PX_PER_PT), round(float(found[2]) * _PX_PER_PT)
+
+
+def _number(value: int) -> str:
+    """A whole number of the last digit's units, as short as SVG allows."""
+    text = f"{value / 10**_DIGITS:.{_DIGITS}f}".rstrip("0").rstrip(".")
+    return re.sub(r"^(-?)0\.", r"\1.", text)
+
+
+def short_path(path: str) -> str:
+    """A path of matplotlib, from point to point instead of from the corner of the figure.
+
+    Every point is rounded before the differences are taken, so that no error adds up.
+    """
+    tokens, written = iter(_TOKEN.findall(path)), []
+    here = start = (0, 0)
+    for command in tokens:
+        if command == "z":
+            written.append("z")
+            here = start
+            continue
+        numbers: list[str] = []
+        origin = here
+        for _ in range(_POINTS[command]):
+            here = (
+                round(float(next(tokens)) * 10**_DIGITS),
+                round(float(next(tokens)) * 10**_DIGITS),
+            )
+            numbers += [_number(here[0] - origin[0]), _number(here[1] - origin[1])]
+        start = here if command == "M" else start
+        written.append(command.lower() + " ".join(numbers).replace(" -", "-"))
+    return "".join(written)
+
+
+def short_svg(figure: str) -> str:
+    """A figure of matplotlib with shorter paths and without indentation."""
+    return re.sub(r"\n\s+", "\n", _PATH.sub(lambda path: short_path(path[0]), figure))
 
 
 def lazy(page: str, size_of: Callable[[str], Size | None]) -> str:
@@ -34,8 +74,10 @@ def lazy(page: str, size_of: Callable[[str], Size | None]) -> str:
     return _IMAGE.sub(late, page)
 
 
-def load_late(html: Path) -> None:
-    """Make all pages of a built site load their figures late."""
+def lighten(html: Path) -> None:
+    """Shorten the figures of a built site, and make its pages load them late."""
+    for path in html.glob("_images/*.svg"):
+        path.write_text(short_svg(path.read_text(encoding="utf-8")), encoding="utf-8")
     for path in html.rglob("*.html"):
         folder = path.parent
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from book.pipeline import accessible, icons, images
+from book.pipeline import accessible, icons, images, styles
 from book.pipeline.cache import STAMP, cached_path, graft
 from book.pipeline.execute import execute
 from book.pipeline.layout import BuildError, Layout, write_whole
@@ -97,7 +97,8 @@ def build_site(
             listing = "\n".join(f"  {line}" for line in log)
             raise BuildError(f"the pages could not be rendered; nothing was replaced\n{listing}")
         icons.lighten(html)
-        images.load_late(html)
+        images.lighten(html)
+        styles.lighten(html)
         drop_source_maps(html)
         accessible.make_accessible(html)
         site.parent.mkdir(parents=True, exist_ok=True)
