@@ -6,17 +6,19 @@
   const scrolls = (box) =>
     box.scrollWidth > box.clientWidth + 1 &&
     ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
-  const OWN = "data-scrolls"; // marks the boxes whose tabindex is ours
+  const before = new Map(); // boxes whose tabindex is ours -> what it was; null where there was none
   const update = () => {
     // First all is read, then all is written: the page is laid out once only.
     const boxes = [...document.querySelectorAll("article :is(" + BOXES + ")")];
     for (const [box, wide] of boxes.map((box) => [box, scrolls(box)])) {
-      if (wide && !box.hasAttribute("tabindex")) {
+      if (wide && box.tabIndex < 0) {
+        before.set(box, box.getAttribute("tabindex"));
         box.setAttribute("tabindex", "0");
-        box.setAttribute(OWN, "");
-      } else if (!wide && box.hasAttribute(OWN)) {
-        box.removeAttribute("tabindex");
-        box.removeAttribute(OWN);
+      } else if (!wide && before.has(box)) {
+        const was = before.get(box);
+        if (was === null) box.removeAttribute("tabindex");
+        else box.setAttribute("tabindex", was);
+        before.delete(box);
       }
     }
   };

@@ -12,6 +12,7 @@ from tests.site.built import SITE, book_pages, served
 from tests.site.chromium import launch
 
 SCHEMES = ("file", "http")
+WIDE = {"width": 1440, "height": 900}
 _FACTS = (Path(__file__).parent / "page_facts.js").read_text()
 
 
@@ -79,6 +80,16 @@ def browser() -> Iterator[Browser]:
 def book_page(request: pytest.FixtureRequest, site: Path) -> str:
     """The path of a page, relative to the site."""
     return request.param
+
+
+@pytest.fixture(scope="session")
+def opened(book_page: str, addresses: dict[str, str], browser: Browser) -> Iterator[Page]:
+    """A page that stays open for all tests that look at it; each sets the width that it needs."""
+    with browser.new_context(viewport=WIDE, color_scheme="light", reduced_motion="reduce") as kept:
+        page = kept.new_page()
+        page.goto(addresses["file"] + book_page)
+        page.evaluate("window.MathJax?.startup?.promise.then(() => null)")
+        yield page
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """What holds on every page: it loads from itself alone, and shows what it should."""
 
 import re
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
@@ -9,8 +8,6 @@ from playwright.sync_api import Browser
 from tests.site.conftest import Visit
 
 SHORTEST_DESCRIPTION = 20  # characters
-PHONE = {"width": 390, "height": 844}
-_WIDTH = (Path(__file__).parent / "page_width.js").read_text()
 _FILE_NAME = re.compile(r"^\S+\.(png|svg|jpe?g|gif|webp|html)$|^_images/|^data:", re.IGNORECASE)
 
 
@@ -57,20 +54,6 @@ def test_every_interactive_figure_is_drawn_labelled_and_captioned(visit: Visit):
     figures = facts["interactive"]
     assert [figure for figure in figures if not is_description(figure["label"])] == []
     assert [figure for figure in figures if not figure["caption"]] == []
-
-
-def test_a_phone_needs_no_sideways_scrolling(
-    book_page: str, addresses: dict[str, str], browser: Browser
-):
-    with browser.new_context(viewport=PHONE, color_scheme="light") as context:
-        page = context.new_page()
-        page.goto(addresses["file"] + book_page)
-        for theme in ("light", "dark"):
-            page.emulate_media(color_scheme=theme)
-            # The page hears of the change when it gets round to it; it fails if it never does.
-            page.wait_for_function("t => document.documentElement.dataset.theme === t", arg=theme)
-            found = page.evaluate(_WIDTH)
-            assert found["page"] <= found["window"], found["culprits"]
 
 
 @pytest.mark.parametrize("scheme", ["file", "http"])

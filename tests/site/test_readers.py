@@ -1,0 +1,152 @@
+"""Each page serves readers with any screen, in either mode, with or without a mouse."""
+
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.site.built import all_html, book_pages
+from tests.site.conftest import WIDE
+
+NARROW = {"width": 390, "height": 844}
+TABLET = {"width": 768, "height": 1024}
+THEMES = ("light", "dark")
+SERIOUS = ("serious", "critical")
+GENERATED = sorted(set(all_html()) - set(book_pages()) - {"index.html"})
+_HERE = Path(__file__).parent
+_WIDTH = (_HERE / "page_width.js").read_text()
+_KEYBOARD = (_HERE / "keyboard.js").read_text()
+_AXE = (files("axe_playwright_python") / "axe.min.js").read_text()
+# These take most of the time. Colours depend on the mode and not on the width, and the wide window
+# shows all that the narrow one does; so there they are looked at, and not again.
+_COLOURS = ("color-contrast", "link-in-text-block")
+# The strokes of formulas are thousands, and none is text: they are put aside meanwhile.
+_RUN = """
+async (options) => {
+  const drawings = [...document.querySelectorAll("mjx-container > svg")];
+  const strokes = drawings.map((drawing) => [...drawing.childNodes]);
+  drawings.forEach((drawing) => drawing.replaceChildren());
+  try {
+    return (await axe.run(document, options)).violations;
+  } finally {
+    drawings.forEach((drawing, i) => drawing.replaceChildren(...strokes[i]));
+  }
+}
+"""
+# What paper should show and does not, and what it shows and should not.
+_MISSING_ON_PAPER = """
+() => {
+  const shown = (node) => node.checkVisibility() && node.getBoundingClientRect().height > 20;
+  const inside = (node) => node.getBoundingClientRect().right <= window.innerWidth + 1;
+  const drawn = (figure) => [...figure.querySelectorAll("img, svg.main-svg")].some(shown);
+  const all = (selector) => [...document.querySelectorAll("article " + selector)];
+  const wrong = {
+    figure: all("figure:has(img, .interactive-figure)").filter((f) => !drawn(f) || !inside(f)),
+    solution: all("details.sd-dropdown > .sd-summary-content").filter((node) => !shown(node)),
+    code: all("pre").filter((node) => shown(node) && node.scrollWidth > node.clientWidth + 1),
+    control: all(":is(.interactive-control, details.hide)").filter(shown),
+  };
+  return Object.entries(wrong).flatMap(([what, nodes]) =>
+    nodes.map((node) => `${what}: ${node.textContent.trim().slice(0, 60)}`));
+}
+"""
+
+
+def dress(page: Page, size: dict[str, int], theme: str) -> None:
+    """Give the window a size, and the reader a preference for light or dark."""
+    page.set_viewport_size(size)
+    page.emulate_media(color_scheme=theme, media="screen")
+    # The page hears of the change when it gets round to it; it fails if it never does.
+    page.wait_for_function("t => document.documentElement.dataset.theme === t", arg=theme)
+    # Two frames: what waits for the new size has then been done.
+    page.evaluate("() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))")
+
+
+def violations(page: Page, *, colours: bool = True) -> list[tuple[str, str, str]]:
+    """What axe-core finds: rule, element, and what is wrong with it."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(_AXE)
+    rules = {rule: {"enabled": colours} for rule in _COLOURS}
+    found = page.evaluate(_RUN, {"resultTypes": ["violations"], "preload": False, "rules": rules})
+    return [
+        (rule["id"], node["html"][:200], node["failureSummary"])
+        for rule in found
+        if rule["impact"] in SERIOUS
+        for node in rule["nodes"]
+    ]
+
+
+def test_no_serious_barrier_in_any_mode_at_any_width(opened: Page):
+    for size in (WIDE, NARROW):
+        for theme in THEMES:
+            dress(opened, size, theme)
+            assert violations(opened, colours=size == WIDE) == []
+
+
+@pytest.mark.parametrize("path", GENERATED)
+def test_no_serious_barrier_on_what_sphinx_adds(
+    path: str, addresses: dict[str, str], browser: Browser
+):
+    with browser.new_context(viewport=WIDE, reduced_motion="reduce") as context:
+        page = context.new_page()
+        page.goto(addresses["file"] + path)
+        for size in (WIDE, NARROW):
+            for theme in THEMES:
+                dress(page, size, theme)
+                assert violations(page) == []
+
+
+def test_axe_finds_what_is_there(browser: Browser):
+    """The tests above fail where they should."""
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.set_content('<p style="color: #bbb; background: #fff">Pale</p><img src="data:,">')
+        assert {rule for rule, _, _ in violations(page)} >= {"color-contrast", "image-alt"}
+
+
+@pytest.mark.parametrize("size", [NARROW, TABLET, WIDE], ids=lambda size: str(size["width"]))
+def test_no_page_scrolls_sideways(opened: Page, size: dict[str, int]):
+    for theme in THEMES:
+        dress(opened, size, theme)
+        found = opened.evaluate(_WIDTH)
+        assert found["page"] <= found["window"], found["culprits"]
+
+
+def test_tab_reaches_every_control_and_shows_where_it_is(opened: Page):
+    dress(opened, WIDE, "light")
+    opened.evaluate("document.activeElement?.blur(); window.scrollTo(0, 0)")
+    count = opened.evaluate(_KEYBOARD)
+    assert count > 20
+    for pressed in range(2 * count):
+        opened.keyboard.press("Tab")
+        if pressed >= count - 1 and opened.evaluate("window.keyboard.done()"):
+            break
+    found = opened.evaluate("window.keyboard.report()")
+    assert found == {"missed": [], "unseen": []}
+
+
+def test_paper_shows_every_figure_and_every_solution(opened: Page):
+    dress(opened, TABLET, "light")
+    opened.emulate_media(media="print")
+    hidden = opened.evaluate(_MISSING_ON_PAPER)
+    opened.emulate_media(media="screen")
+    assert hidden == []
+
+
+@pytest.mark.parametrize("scheme", ["file", "http"])
+def test_the_search_opens_from_the_keyboard_and_finds(
+    scheme: str, addresses: dict[str, str], browser: Browser
+):
+    with browser.new_context(viewport=WIDE) as context:
+        page = context.new_page()
+        page.goto(addresses[scheme] + "book/intro.html")
+        page.keyboard.press("Control+k")
+        field = page.locator("input[type=search]:visible").first
+        field.wait_for()
+        assert field.evaluate("node => node === document.activeElement")
+        page.keyboard.type("posterior collapse")
+        page.keyboard.press("Enter")
+        page.locator("#search-results li a").first.wait_for()
+        found = page.locator("#search-results li a").evaluate_all("all => all.map((a) => a.href)")
+        assert any("02_linear_vae.html" in address for address in found)
