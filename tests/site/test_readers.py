@@ -21,19 +21,7 @@ _AXE = (files("axe_playwright_python") / "axe.min.js").read_text()
 # These take most of the time. Colours depend on the mode and not on the width, and the wide window
 # shows all that the narrow one does; so there they are looked at, and not again.
 _COLOURS = ("color-contrast", "link-in-text-block")
-# The strokes of formulas are thousands, and none is text: they are put aside meanwhile.
-_RUN = """
-async (options) => {
-  const drawings = [...document.querySelectorAll("mjx-container > svg")];
-  const strokes = drawings.map((drawing) => [...drawing.childNodes]);
-  drawings.forEach((drawing) => drawing.replaceChildren());
-  try {
-    return (await axe.run(document, options)).violations;
-  } finally {
-    drawings.forEach((drawing, i) => drawing.replaceChildren(...strokes[i]));
-  }
-}
-"""
+_RUN = "async (options) => (await axe.run(document, options)).violations"
 # What paper should show and does not, and what it shows and should not.
 _MISSING_ON_PAPER = """
 () => {
