@@ -215,7 +215,7 @@ def merge(printed: list[Printed], numbers: bytes, metadata: Mapping[str, str]) -
         # Without their names, which may be the same on two pages; `_relink` resolves them.
         for page in _reader(one.content).pages:
             writer.add_page(page)
-        writer.add_outline_item(one.title, targets.starts[one.path.resolve()])
+        writer.add_outline_item(title=one.title, page_number=targets.starts[one.path.resolve()])
     owner = dict(sorted((start, path) for path, start in targets.starts.items()))
     path = printed[0].path
     for number, (page, stamp) in enumerate(zip(writer.pages, _reader(numbers).pages, strict=True)):
