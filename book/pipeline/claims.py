@@ -135,6 +135,15 @@ def chapter_claims(notebook: NotebookNode) -> list[Claim]:
     ]
 
 
+def without_data(notebook: NotebookNode) -> None:
+    """Take the claims' data out of a notebook that is rendered: pages show their table alone."""
+    from vae_lib.claims import MIME
+
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(MIME, None)
+
+
 def table_rows(layout: Layout) -> list[TableRow]:
     """The twenty rows of the poster's table against the ledgers of the long runs."""
     from vae_lib import comparison, poster, results

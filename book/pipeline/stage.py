@@ -86,6 +86,8 @@ def staged_files(layout: Layout, notebooks: Mapping[str, NotebookNode]) -> dict[
             files[page] = f"{filled.rstrip()}\n\n{offered}\n".encode()
             continue
         notebook, figures = downloads.taken_out(notebooks[source.stem])
+        if fillings:
+            claims.without_data(notebook)
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
                 cell.source = claims.filled(cell.source, fillings)

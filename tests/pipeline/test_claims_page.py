@@ -110,6 +110,14 @@ def test_a_list_that_is_not_as_it_should_be_is_refused(layout, text, message):
         claims.poster_claims(layout, {})
 
 
+def test_a_page_shows_the_table_alone():
+    notebook = executed(GOOD)
+    claims.without_data(notebook)
+    (output,) = notebook.cells[0].outputs
+    assert list(output.data) == ["text/markdown"]
+    assert claims.chapter_claims(notebook) == []
+
+
 def test_the_tally_counts_claims_and_rows(layout):
     found = claims.poster_claims(layout, {"01_a": executed(GOOD, BAD)})
     rows = [
