@@ -35,7 +35,7 @@ NOT_REPRODUCED: dict[str, list[str]] = {
 
 
 # What of the poster reproduces in part only, by the name in book/claims.yml.
-PARTLY = ("celeba-collapse", "tuned-noise", "linear-predicts")
+PARTLY = ("celeba-collapse", "linear-predicts")
 
 
 def tables(page: Path) -> list[list[list[str]]]:
