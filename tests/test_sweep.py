@@ -280,12 +280,12 @@ weight.grad = torch.zeros(1)
 torch.optim.Adam([weight]).step()  # the first step imports more
 
 def sweep_until(left):
-    def counted(*arguments):
+    def counted(source, target):
         nonlocal left
-        left -= 1
+        left -= not str(target).endswith(".progress")
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
-        replace(*arguments)
+        replace(source, target)
 
     os.replace = counted
     run(Path(sys.argv[1]))
