@@ -148,6 +148,5 @@ def test_the_search_opens_from_the_keyboard_and_finds(
         assert field.evaluate("node => node === document.activeElement")
         page.keyboard.type("posterior collapse")
         page.keyboard.press("Enter")
-        page.locator("#search-results li a").first.wait_for()
-        found = page.locator("#search-results li a").evaluate_all("all => all.map((a) => a.href)")
-        assert any("02_linear_vae.html" in address for address in found)
+        # Results come one by one; it fails if this one never does.
+        page.locator("#search-results li a[href*='01_ppca.html']").first.wait_for()
