@@ -88,7 +88,7 @@ def opened(book_page: str, addresses: dict[str, str], browser: Browser) -> Itera
     with browser.new_context(viewport=WIDE, color_scheme="light", reduced_motion="reduce") as kept:
         page = kept.new_page()
         page.goto(addresses["file"] + book_page)
-        page.evaluate("window.MathJax?.startup?.promise.then(() => null)")
+        page.evaluate("document.fonts.ready.then(() => null)")
         yield page
 
 
