@@ -83,12 +83,12 @@ chapter: setup
 sweep: setup
 	@$(PY) -m vae_lib.sweep "$$PROFILE"
 
-# The tests of the site come last: they look at the book in a browser.
+# The tests of the site come last: they look at the book in a browser. A file shares its pages.
 test: setup
 	$(PY) -m pytest -n $(JOBS) --dist worksteal tests --ignore=tests/site
 	$(MAKE) --no-print-directory book
 	$(PY) -m tests.site.chromium
-	$(PY) -m pytest tests/site
+	$(PY) -m pytest -n $(JOBS) --dist loadfile tests/site
 
 CODE := vae_lib tests book/pipeline
 
