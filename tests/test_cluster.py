@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -243,9 +244,12 @@ def test_a_cluster_without_workers_is_said(cluster, tmp_path, monkeypatch):
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense", "tcp://", "$(date)"])
 def test_an_address_without_a_scheduler_is_said(tmp_path, monkeypatch, address):
     monkeypatch.setattr(engines, "CONNECT_SECONDS", 1)
+    before = set(threading.enumerate())
     with pytest.raises(EngineError, match="there is no Dask scheduler at") as caught:
         run(tmp_path, scheduler=address)
     assert repr(address) in str(caught.value)
+    # No client is left behind, half open, whose thread could get in the way of the next.
+    assert set(threading.enumerate()) <= before
 
 
 def test_the_command_takes_the_scheduler_from_the_environment(tmp_path, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -100,6 +101,9 @@ def cluster(scheduler: str) -> Iterator[Engine]:
     from distributed.comm import CommClosedError
 
     try:
+        # A client that finds no scheduler is never closed, and when Python frees it, at a moment
+        # and in a thread of its own choice, its closing can block the next one.
+        asyncio.run(_reach(scheduler))
         client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise EngineError(
@@ -136,6 +140,13 @@ def cluster(scheduler: str) -> Iterator[Engine]:
             f"the Dask scheduler at {scheduler} has no workers, and none came in "
             f"{WORKERS_SECONDS} s; start some with `dask worker {scheduler} --nthreads 1`"
         ) from error
+
+
+async def _reach(scheduler: str) -> None:
+    from distributed.comm import connect
+
+    comm = await connect(scheduler, timeout=CONNECT_SECONDS)
+    await comm.close()
 
 
 class _DaskBackend(joblib.parallel.ParallelBackendBase):
