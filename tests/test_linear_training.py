@@ -19,7 +19,7 @@ from tests.oracles import (
     standard_error,
 )
 from vae_lib import linear_vae, ppca
-from vae_lib.linear_training import maximise, train_analytic, train_stochastic
+from vae_lib.linear_training import Snapshots, maximise, train_analytic, train_stochastic
 from vae_lib.linear_vae import LinearVAE
 from vae_lib.spectrum import spectrum_of_covariance
 
@@ -382,3 +382,16 @@ def test_a_nan_is_reported_at_the_step_that_has_it():
         maximise(
             lambda: (point + (0.25 - point).sqrt() * 0).sum(), [point], steps=9, learning_rate=0.1
         )
+
+
+def test_snapshots_are_what_a_shorter_training_ends_with(make_generator, cov):
+    chosen, (longer, shorter) = (0, 3, 7), (small_model(make_generator(1)) for _ in range(2))
+    film = Snapshots(longer.weights, longer.log_sigma_sq, steps=chosen)
+    train_analytic(longer, cov, steps=7, learning_rate=0.05, observe=film)
+    weights, logs = film.taken
+    assert weights.shape == (3, *longer.weights.shape)
+    assert torch.equal(weights[0], shorter.weights)
+    assert torch.equal(weights[2], longer.weights)
+    train_analytic(shorter, cov, steps=3, learning_rate=0.05)
+    assert torch.equal(weights[1], shorter.weights)
+    assert torch.equal(logs[1], shorter.log_sigma_sq)

@@ -12,6 +12,7 @@ from vae_lib import checks
 from vae_lib.linear_vae import LinearVAE
 
 Progress = Callable[[int], object]
+Observe = Callable[[int], object]
 
 
 class History(NamedTuple):
@@ -19,6 +20,27 @@ class History(NamedTuple):
 
     steps: Tensor
     values: Tensor
+
+
+class Snapshots:
+    """Copies of tensors at chosen steps of a training: give it as ``observe``.
+
+    Attributes:
+        taken: for each tensor its copies so far, (T, ...).
+    """
+
+    def __init__(self, *tensors: Tensor, steps: Iterable[int]) -> None:
+        self._tensors, self._steps = tensors, frozenset(steps)
+        self._copies: list[list[Tensor]] = [[] for _ in tensors]
+
+    def __call__(self, step: int) -> None:
+        if step in self._steps:
+            for tensor, copies in zip(self._tensors, self._copies, strict=True):
+                copies.append(tensor.detach().clone())
+
+    @property
+    def taken(self) -> tuple[Tensor, ...]:
+        return tuple(torch.stack(copies) for copies in self._copies)
 
 
 def maximise(
@@ -30,6 +52,7 @@ def maximise(
     decay: bool = False,
     record_every: int = 1,
     evaluate: Callable[[], Tensor] | None = None,
+    observe: Observe | None = None,
     progress: Progress | None = None,
 ) -> History:
     """Ascend ``objective`` with Adam (Kingma and Ba, 2015), in place.
@@ -45,6 +68,8 @@ def maximise(
         decay: lower the rate to zero along half a cosine over the run.
         record_every: keep the value of every so many steps, and of the state at the end.
         evaluate: what to record; the objective itself where it is not given.
+        observe: called with the number of each step before it is taken, and with ``steps`` in
+            the end.
         progress: called with the number of steps done since its last call.
 
     Raises:
@@ -60,6 +85,8 @@ def maximise(
     recorded_steps: list[int] = []
     recorded_values: list[Tensor] = []
     for step in range(steps):
+        if observe is not None:
+            observe(step)
         optimiser.zero_grad()
         value = objective()
         if step % record_every == 0:
@@ -71,6 +98,8 @@ def maximise(
         optimiser.step()
         if schedule is not None:
             schedule.step()
+    if observe is not None:
+        observe(steps)
     last = _recorded(None, evaluate or objective, steps)
     if progress is not None:
         progress(steps - recorded_steps[-1])
@@ -85,6 +114,7 @@ def train_analytic(
     learning_rate: float = 1e-3,
     decay: bool = False,
     record_every: int = 1,
+    observe: Observe | None = None,
     progress: Progress | None = None,
 ) -> History:
     """Train on the exact ELBO of data with covariance ``cov`` (n, n), in place.
@@ -106,6 +136,7 @@ def train_analytic(
         learning_rate=learning_rate,
         decay=decay,
         record_every=record_every,
+        observe=observe,
         progress=progress,
     )
 

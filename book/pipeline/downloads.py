@@ -83,5 +83,5 @@ def as_markdown(page: str, figures: Sequence[Figure], *, notebook: bool) -> str:
         else:
             without.append(called)
     if without:
-        lines.append(f"- Images and interactive figures, without a table: {', '.join(without)}")
+        lines.append(f"- Pictures, without a table: {', '.join(without)}")
     return "\n".join([":::{dropdown} Downloads", *lines, ":::"])

@@ -63,6 +63,11 @@ def as_csv(figure: Figure) -> str:
     rows = list(_rows(figure))
     if sum(row["kind"] in ("image", "mesh") for row in rows) > LARGEST:
         rows = [row for row in rows if row["kind"] not in ("image", "mesh")]
+    return written(rows)
+
+
+def written(rows: Sequence[Row]) -> str:
+    """The table of these rows; empty where they hold no values."""
     if not any(name in row for row in rows for name in VALUES):
         return ""
     used = {name for row in rows for name, value in row.items() if value != ""}

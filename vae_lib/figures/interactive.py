@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from html import escape
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 from torch import Tensor
+
+from vae_lib.figures import data as figure_data
 
 # Where the built pages find Plotly. Opened elsewhere, a figure says that it needs the book.
 PLOTLY = "../_static/vendor/plotly.min.js"
@@ -79,6 +82,20 @@ _TEMPLATE = """
 """
 
 
+class Interactive(NamedTuple):
+    """A figure with a knob: its HTML, and the table of what it can show, as of any figure."""
+
+    html: str
+    table: str
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {
+            "text/html": self.html,
+            "text/plain": "an interactive figure",
+            figure_data.MIME: self.table,
+        }
+
+
 def landscape(
     name: str,
     along: Tensor,
@@ -89,8 +106,8 @@ def landscape(
     *,
     start: int,
     label: str,
-) -> str:
-    """HTML of the likelihood around two collapsed columns, with a slider for the noise.
+) -> Interactive:
+    """The likelihood around two collapsed columns, with a slider for the noise.
 
     The likelihood is a sum over the two columns, so that the page holds two curves for each
     noise level and adds them up as the slider moves.
@@ -156,7 +173,7 @@ def landscape(
     }
     # "</" would end the script element.
     encoded = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/")
-    return _TEMPLATE.format(
+    html = _TEMPLATE.format(
         name=escape(name, quote=True),
         label=escape(label, quote=True),
         last=len(sigma_sqs) - 1,
@@ -164,6 +181,25 @@ def landscape(
         plotly=PLOTLY,
         data=encoded,
     )
+    rows = [
+        {
+            "panel": panel,
+            "panel_title": title,
+            "kind": "line",
+            "series": f"σ² = {level}",
+            "x": x,
+            "y": y,
+            "x_label": "length of the column",
+            "y_label": "likelihood gained (nats); of both columns it is the sum",
+        }
+        for panel, title, rises in (
+            ("1", "a, along the first", data["along_i"]),
+            ("2", "b, along the second", data["along_j"]),
+        )
+        for level, rise in zip(data["sigma_sqs"], rises, strict=True)
+        for x, y in zip(lengths, rise, strict=True)
+    ]
+    return Interactive(html, figure_data.written(rows))
 
 
 def _rounded(values: Tensor) -> list[float]:

@@ -20,8 +20,9 @@ from PIL import Image
 from torch import Tensor
 
 from vae_lib import checks
+from vae_lib.figures import data as figure_data
 from vae_lib.figures import prediction, style
-from vae_lib.figures.interactive import PLOTLY
+from vae_lib.figures.interactive import PLOTLY, Interactive
 from vae_lib.prediction import predict
 
 STEPS = 240  # positions of the slider for the noise
@@ -189,8 +190,8 @@ class DataSet(NamedTuple):
     components: Tensor | None = None
 
 
-def survivors(name: str, sets: Sequence[DataSet], *, label: str) -> str:
-    """HTML of the tool; it opens with the first data set.
+def survivors(name: str, sets: Sequence[DataSet], *, label: str) -> Interactive:
+    """The tool; it opens with the first data set.
 
     Args:
         name: unique on the page; used for element ids.
@@ -216,7 +217,7 @@ def survivors(name: str, sets: Sequence[DataSet], *, label: str) -> str:
         for one in sets
     ]
     span = np.log(first.high / first.low)
-    return _TEMPLATE.format(
+    html = _TEMPLATE.format(
         name=escape(name, quote=True),
         label=escape(label, quote=True),
         options="".join(
@@ -240,6 +241,20 @@ def survivors(name: str, sets: Sequence[DataSet], *, label: str) -> str:
         # "</" would end the script element.
         data=json.dumps(data, separators=(",", ":")).replace("</", "<\\/"),
     )
+    rows = [
+        {
+            "panel": "1",
+            "kind": "points",
+            "series": one.title,
+            "x": place,
+            "y": value,
+            "x_label": "component j",
+            "y_label": "eigenvalue",
+        }
+        for one, known in zip(sets, data, strict=True)
+        for place, value in enumerate(known["eigenvalues"], start=1)
+    ]
+    return Interactive(html, figure_data.written(rows))
 
 
 def _readout(one: DataSet) -> str:
