@@ -11,6 +11,7 @@ from vae_lib.comparison import (
     is_table_run,
     judged,
     measured,
+    over_seeds,
     row_verdict,
     twins,
 )
@@ -63,6 +64,19 @@ def test_a_row_is_averaged_over_its_runs():
 
 
 # 5 % of the ELBO, 20 % of tuned sigma_sq and KL; the printed ± are smaller in this row.
+def test_a_statistic_is_taken_of_the_means_and_varies_over_whole_seeds():
+    elbos = {("fixed 10", 0): 1.0, ("fixed 10", 1): 2.0, ("fixed 10", 2): 100.0}
+    elbos |= {("fixed 1", 0): 4.0, ("fixed 1", 1): 9.0}
+    rows = [PLAIN | {"row": row, "seed": seed, "elbo": e} for (row, seed), e in elbos.items()]
+
+    def rise(table):
+        return table["fixed 1"].mean["elbo"] - table["fixed 10"].mean["elbo"]
+
+    # The third seed has one row only: it counts in that row's mean, and nowhere else.
+    assert over_seeds(rows, rise) == {"measured": 6.5 - 103 / 3, "uncertainty": (7.0 - 3.0) / 2}
+    assert over_seeds([*rows[:1], *rows[3:4]], rise) == {"measured": 3.0, "uncertainty": None}
+
+
 @pytest.mark.parametrize(
     ("column", "allowed"),
     [

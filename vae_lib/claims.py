@@ -22,8 +22,9 @@ class Claim:
         low: smallest value with which the claim holds.
         high: largest value with which the claim holds.
         unit: of the numbers, for instance "nats".
-        uncertainty: of what was measured: a standard error, or half the range over seeds; None
-            where it is computed exactly, up to rounding, or has only been run once.
+        uncertainty: of what was measured: half the range over seeds, a standard error or
+            deviation; None where it is computed exactly, up to rounding, or has only been run
+            once.
         settles: names of the claims of the poster for which this is evidence.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -69,6 +69,28 @@ def measured(rows: Iterable[Row]) -> dict[str, Measured]:
         )
         for name, group in groups.items()
     }
+
+
+def over_seeds(
+    rows: Sequence[Row], statistic: Callable[[Mapping[str, Measured]], float]
+) -> dict[str, float | None]:
+    """A statistic of the table, and how it varies: arguments ``measured`` and ``uncertainty`` of
+    a :class:`~vae_lib.claims.Claim`.
+
+    Args:
+        rows: of a ledger, with all rows of the table that the statistic needs.
+        statistic: of the table by rows. It is taken of the means over the runs, and for the
+            uncertainty, which is half its range, of each seed that has all rows; of one such
+            seed or none there is no uncertainty.
+    """
+    table = measured(rows)
+    seeds = [
+        measured(row for row in rows if row["seed"] == seed)
+        for seed in sorted({row["seed"] for row in rows})
+    ]
+    values = [statistic(one) for one in seeds if one.keys() == table.keys()]
+    spread = (max(values) - min(values)) / 2 if len(values) > 1 else None
+    return {"measured": statistic(table), "uncertainty": spread}
 
 
 def judged(published: PosterRow, found: Measured) -> dict[str, Claim]:

@@ -111,17 +111,20 @@ def elbo_over_training(
 
 def over_training(
     curves: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[float]]]],
+    *,
+    sigma_sq: float,
 ) -> Figure:
-    """Some runs over epochs, one panel a quantity, "KL (nats)" among them.
+    """A run of the table and its twin over epochs, one panel a quantity, "KL (nats)" among them.
 
-    ``curves`` maps a label to (epochs, {quantity: values}); all have the same quantities.
+    ``curves`` maps a label to (epochs, {quantity: values}); both have the same quantities.
     """
     quantities = list(next(iter(curves.values()))[1])
     fig, axes = plt.subplots(1, len(quantities), figsize=(style.WIDTH, 3.2))
-    colors = (style.BLUE, style.VERMILION, style.GREEN)
-    for (label, (epochs, values)), color in zip(curves.items(), colors, strict=False):
+    # The table's run in its colour, its twin beside it.
+    lines = (("-", style.SIGMA_SQ_COLORS[sigma_sq]), ("--", "black"))
+    for (label, (epochs, values)), (line, color) in zip(curves.items(), lines, strict=True):
         for ax, quantity in zip(axes, quantities, strict=True):
-            ax.plot(epochs, values[quantity], color=color, label=label)
+            ax.plot(epochs, values[quantity], line, color=color, label=label)
     for ax, quantity in zip(axes, quantities, strict=True):
         ax.set(xlabel="epoch", ylabel=quantity)
     # A KL that falls from thousands to tens, or to nothing.
