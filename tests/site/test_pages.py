@@ -1,8 +1,10 @@
 """What holds on every page: it loads from itself alone, and shows what it should."""
 
 import re
+from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
 from playwright.sync_api import Browser
 
 from tests.site.conftest import Visit
@@ -64,3 +66,10 @@ def test_the_front_door_leads_to_a_page_of_the_book(
         page = context.new_page()
         page.goto(addresses[scheme] + "index.html")
         page.wait_for_selector("article h1")
+
+
+def test_pictures_are_vectors_or_webp(book_page: str, site: Path):
+    page = BeautifulSoup((site / book_page).read_text(encoding="utf-8"), "html.parser")
+    sources = [str(image["src"]) for image in page.select("article img")]
+    vector_or_webp = re.compile(r"data:image/(svg\+xml|webp);|[^:]+\.(svg|webp)$")
+    assert [source[:80] for source in sources if not vector_or_webp.match(source)] == []

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from collections.abc import Sequence
 from html import escape
 from typing import Any, NamedTuple
 
+import matplotlib as mpl
+import numpy as np
 import plotly.graph_objects as go
+from PIL import Image
 from torch import Tensor
 
 from vae_lib.figures import data as figure_data
+from vae_lib.figures import style
 
 # Where the built pages find Plotly. Opened elsewhere, a figure says that it needs the book.
 PLOTLY = "../_static/vendor/plotly.min.js"
@@ -94,6 +100,21 @@ class Interactive(NamedTuple):
             "text/plain": "an interactive figure",
             figure_data.MIME: self.table,
         }
+
+
+def inline(content: bytes, kind: str) -> str:
+    """A picture as the address of itself; ``kind`` is "webp" or "svg+xml"."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def signed(values: np.ndarray) -> str:
+    """Values (height, width) from -1 to 1 as a picture, inline: zero is white, or nearly."""
+    colors = mpl.colormaps[style.DIVERGING](0.5 + 0.5 * values)[..., :3]
+    content = io.BytesIO()
+    Image.fromarray((colors * 255).round().astype(np.uint8)).save(
+        content, format="WEBP", quality=75, method=6
+    )
+    return inline(content.getvalue(), "webp")
 
 
 def landscape(

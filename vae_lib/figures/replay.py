@@ -5,23 +5,20 @@ HTML that needs no script library. Without scripts, and on paper, it shows the l
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor
 
 from vae_lib import checks
 from vae_lib.figures import data, style
-from vae_lib.figures.interactive import Interactive
+from vae_lib.figures.interactive import Interactive, inline, signed
 
 _GAP = 2  # white pixels around each image
 _MILLISECONDS = 120  # that a step is shown for
@@ -192,8 +189,7 @@ def _drawn(
         places.append((points[:, 0] / width).tolist())
         area = ax.get_position()
         boxes.append((1 - area.y1, area.height))
-    encoded = base64.b64encode(content.getvalue()).decode()
-    return f"data:image/svg+xml;base64,{encoded}", places, boxes
+    return inline(content.getvalue(), "svg+xml"), places, boxes
 
 
 def _row(title: str, images: Tensor) -> str:
@@ -213,11 +209,7 @@ def _row(title: str, images: Tensor) -> str:
 
 
 def _film(strips: Tensor) -> str:
-    """Images (T, k, height, width) as one picture, in WebP; white is zero."""
+    """Images (T, k, height, width) as one picture, each on its own scale, with white around."""
     largest = strips.abs().amax((-2, -1), keepdim=True).clamp(min=torch.finfo(strips.dtype).tiny)
-    scaled = torch.nn.functional.pad(0.5 + 0.5 * strips / largest, [_GAP] * 4, value=0.5)
-    colors = mpl.colormaps[style.DIVERGING](scaled.transpose(1, 2).flatten(2).flatten(0, 1).numpy())
-    content = io.BytesIO()
-    pixels = (colors[..., :3] * 255).round().astype(np.uint8)
-    Image.fromarray(pixels).save(content, format="WEBP", quality=75, method=6)
-    return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"
+    framed = torch.nn.functional.pad(strips / largest, [_GAP] * 4)
+    return signed(framed.transpose(1, 2).flatten(2).flatten(0, 1).numpy())

@@ -6,23 +6,20 @@ missing, or no script runs, a picture of the first state stands in, and prints.
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from vae_lib import checks
 from vae_lib.figures import data as figure_data
 from vae_lib.figures import prediction, style
-from vae_lib.figures.interactive import PLOTLY, Interactive
+from vae_lib.figures.interactive import PLOTLY, Interactive, inline, signed
 from vae_lib.prediction import predict
 
 STEPS = 240  # positions of the slider for the noise
@@ -271,9 +268,10 @@ def _still(one: DataSet) -> str:
     """The first state as a picture, within the page."""
     figure = prediction.scree(one.eigenvalues, one.k, one.sigma_sq)
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=150, metadata={"Software": None})
+    # As a vector picture its many points would be larger.
+    figure.savefig(content, format="webp", dpi=150, pil_kwargs={"lossless": True})
     plt.close(figure)
-    return _inline(content.getvalue())
+    return inline(content.getvalue(), "webp")
 
 
 def _thumbnails(one: DataSet, place: int) -> str:
@@ -282,7 +280,8 @@ def _thumbnails(one: DataSet, place: int) -> str:
     kept, dead = predict(one.eigenvalues, k=one.k, sigma_sq=one.sigma_sq).active, ' class="dead"'
     items = "".join(
         f'<li{"" if number <= kept else dead}><img class="dark-light" width="28" height="28" '
-        f'src="{_inline(_png(image.numpy()))}" alt="Principal component {number} as an image">'
+        f'src="{signed((image / image.abs().max()).numpy())}" '
+        f'alt="Principal component {number} as an image">'
         f"<span>{number}</span></li>"
         for number, image in enumerate(one.components, start=1)
     )
@@ -291,16 +290,3 @@ def _thumbnails(one: DataSet, place: int) -> str:
         f'<ol class="survivors-components" data-set="{place}"{hidden} '
         f'aria-label="The leading principal components; those that die fade.">{items}</ol>'
     )
-
-
-def _png(image: np.ndarray) -> bytes:
-    """An eigenvector as a small picture: white is zero, the two colours are the two signs."""
-    scaled = 0.5 + 0.5 * image / np.abs(image).max()
-    pixels = (mpl.colormaps[style.DIVERGING](scaled)[..., :3] * 255).round().astype(np.uint8)
-    content = io.BytesIO()
-    Image.fromarray(pixels).quantize(32).save(content, format="PNG", optimize=True)
-    return content.getvalue()
-
-
-def _inline(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
