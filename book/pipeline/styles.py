@@ -6,19 +6,16 @@ still has its styles.
 """
 
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
+from itertools import groupby, pairwise
 from pathlib import Path
+
+import tinycss2
+from tinycss2.ast import Node
 
 # The book's own styles hold nothing to spare; what is vendored has scripts of its own.
 KEPT = ("_static/custom.css", "_static/vendor/")
 _WORD = re.compile(r"[A-Za-z_][\w-]*")
-_COMMENT = re.compile(r"/\*(?!!).*?\*/", re.DOTALL)  # licences begin with an exclamation mark
-_STATEMENT = re.compile(r"\s*(?:@[^{;]*;|/\*.*?\*/)", re.DOTALL)
-_STRING = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'", re.DOTALL)
-# What stands in brackets is not needed for the rule to apply, or not by itself.
-_BRACKETS = re.compile(r"\[[^\]]*\]|\((?:[^()]|\([^()]*\))*\)")
-_COMMA = re.compile(r",(?![^(\[]*[)\]])")
-_CLASS = re.compile(r"\.((?:[\w-]|\\.)+)")
 
 
 def words(page: str) -> set[str]:
@@ -32,52 +29,50 @@ def script_words(script: str) -> set[str]:
     return set(_WORD.findall(script))
 
 
-def _end(css: str, start: int) -> int:
-    """The place behind the bracket that closes the one before ``start``."""
-    depth, at = 1, start
-    while depth:
-        if string := _STRING.match(css, at):
-            at = string.end()
-            continue
-        depth += {"{": 1, "}": -1}.get(css[at], 0)
-        at += 1
-    return at
+def _can_apply(selector: Sequence[Node], known: Set[str]) -> bool:
+    """Whether all classes are known that a selector asks for outside of brackets.
+
+    What stands in brackets is not needed for the rule to apply, or not by itself.
+    """
+    return all(
+        name.type != "ident" or name.value in known
+        for dot, name in pairwise(selector)
+        if dot == "."
+    )
 
 
-def _blocks(css: str) -> Iterator[tuple[str, str | None]]:
-    """Selector and content of every block; ``@import`` and a licence have no content."""
-    at = 0
-    while (opening := css.find("{", at)) >= 0:
-        if statement := _STATEMENT.match(css, at):
-            yield statement[0], None
-            at = statement.end()
-            continue
-        end = _end(css, opening + 1)
-        yield css[at:opening], css[opening + 1 : end - 1]
-        at = end
-    yield css[at:], None
+def _selectors(prelude: Sequence[Node]) -> list[list[Node]]:
+    """The selectors of a rule, without the commas between them."""
+    return [
+        list(part) for is_comma, part in groupby(prelude, lambda node: node == ",") if not is_comma
+    ]
 
 
-def _can_apply(selector: str, known: Set[str]) -> bool:
-    plain = _BRACKETS.sub("", selector)
-    return all(re.sub(r"\\(.)", r"\1", name) in known for name in _CLASS.findall(plain))
+def _kept(rules: Sequence[Node], known: Set[str]) -> Iterator[Node]:
+    for rule in rules:
+        if rule.type == "qualified-rule":
+            able = [part for part in _selectors(rule.prelude) if _can_apply(part, known)]
+            if able:
+                comma = tinycss2.ast.LiteralToken(0, 0, ",")
+                rule.prelude = able[0] + [node for part in able[1:] for node in (comma, *part)]
+                yield rule
+        elif rule.type == "at-rule" and rule.lower_at_keyword in ("media", "supports"):
+            rule.content = list(_kept(tinycss2.parse_rule_list(rule.content), known))
+            if any(inside.type != "whitespace" for inside in rule.content):
+                yield rule
+        elif rule.type == "error":
+            raise ValueError(f"styles with an error at line {rule.source_line}: {rule.message}")
+        elif rule.type != "comment" or rule.value.startswith("!"):  # a licence
+            yield rule
 
 
 def purged(css: str, known: Set[str]) -> str:
-    """Styles without the rules all of whose selectors ask for classes that are not known."""
-    kept = []
-    for selector, content in _blocks(_COMMENT.sub("", css)):
-        bare = selector.strip()
-        if content is None:
-            kept.append(selector)
-        elif bare.startswith(("@media", "@supports")):
-            inner = purged(content, known)
-            kept.append(f"{selector}{{{inner}}}" if inner.strip() else "")
-        elif bare.startswith("@"):
-            kept.append(f"{selector}{{{content}}}")
-        elif able := [part for part in _COMMA.split(selector) if _can_apply(part, known)]:
-            kept.append(f"{','.join(able)}{{{content}}}")
-    return "".join(kept)
+    """Styles without the rules all of whose selectors ask for classes that are not known.
+
+    Raises:
+        ValueError: the styles cannot be read; the message names the line.
+    """
+    return tinycss2.serialize(list(_kept(tinycss2.parse_stylesheet(css), known)))
 
 
 def lighten(html: Path) -> None:

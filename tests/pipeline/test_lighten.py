@@ -100,6 +100,8 @@ def test_styles_keep_what_can_apply():
         ".a:not(.c){x:7}@media print{.b{x:10}}@font-face{x:11}"
         '.b:after{content:"}.c{"}@import url(d.css);'
     )
+    with pytest.raises(ValueError, match="styles with an error at line 2: "):
+        purged("p{x:1}\n}", known)
 
 
 def test_paths_are_shortened_and_no_error_adds_up():
