@@ -5,7 +5,7 @@ to is found again among the merged pages.
 """
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +57,21 @@ _TITLE = """
   return heading.textContent.replace(/\\s+/g, " ").trim();
 }
 """
+_LINKS = "() => [...document.querySelectorAll('article a[href*=\"#\"]')].map((link) => link.href)"
+# Chromium names those places only that the page itself links to. So each place that another page
+# means gets a link here too, an empty box, which `_relink` leaves out again.
+_NAME_PLACES = """
+(names) => {
+  const boxes = names.filter((name) => document.getElementById(name)).map((name) => {
+    const link = document.createElement("a");
+    link.href = "#" + encodeURIComponent(name);
+    link.style = "display: inline-block; width: 1px; height: 1px";
+    return link;
+  });
+  document.querySelector("article").append(...boxes);
+}
+"""
+_EMPTY_BOX = 2.0  # points; a link of text is higher
 
 
 @dataclass(frozen=True)
@@ -84,10 +99,24 @@ def html_pages(layout: Layout) -> list[Path]:
     return found
 
 
-def print_page(page: "Page", path: Path) -> Printed:
-    """Print a built page, once all that it shows is drawn."""
+def linked_places(page: "Page", paths: Iterable[Path]) -> dict[Path, set[str]]:
+    """For each file the names of the places in it that some page links to."""
+    places: dict[Path, set[str]] = {}
+    for path in paths:
+        page.goto(path.resolve().as_uri(), wait_until="domcontentloaded")
+        for link in page.evaluate(_LINKS):
+            address = urlsplit(link)
+            if address.scheme == "file":
+                file = Path(unquote(address.path)).resolve()
+                places.setdefault(file, set()).add(unquote(address.fragment))
+    return places
+
+
+def print_page(page: "Page", path: Path, places: Iterable[str]) -> Printed:
+    """Print a built page, once all that it shows is drawn, with names for some places in it."""
     page.goto(path.resolve().as_uri())
     page.evaluate(_COMPLETE)
+    page.evaluate(_NAME_PLACES, sorted(places))
     return Printed(path, page.evaluate(_TITLE), page.pdf(scale=SCALE, **_PAPER))
 
 
@@ -99,7 +128,7 @@ def print_numbers(page: "Page", count: int) -> bytes:
     )
 
 
-def _printed_pages(paths: Iterable[Path]) -> tuple[list[Printed], bytes]:
+def _printed_pages(paths: Sequence[Path]) -> tuple[list[Printed], bytes]:
     """Every page on paper, and a document with the numbers to put on them."""
     from playwright.sync_api import Error, sync_playwright
 
@@ -113,10 +142,10 @@ def _printed_pages(paths: Iterable[Path]) -> tuple[list[Printed], bytes]:
                 viewport=VIEWPORT, color_scheme="light", reduced_motion="reduce"
             )
             page.set_default_timeout(WAIT_MS)
-            printed = []
+            places, printed = linked_places(page, paths), []
             for path in paths:
                 print(f"Printing {path.name} ...", flush=True)
-                printed.append(print_page(page, path))
+                printed.append(print_page(page, path, places.get(path.resolve(), ())))
             count = sum(map(number_of_pages, printed))
             return printed, print_numbers(page, count)
     except NoChromium as error:
@@ -193,6 +222,9 @@ def _relink(writer: "PdfWriter", number: int, path: Path, targets: Targets) -> N
     kept = ArrayObject()
     for reference in page.get("/Annots", []):
         annotation = reference.get_object()
+        _, bottom, _, top = annotation["/Rect"]
+        if abs(top - bottom) < _EMPTY_BOX:
+            continue
         meant = _leads_to(annotation, path)
         if meant is not None:
             place = targets.find(*meant)

@@ -17,8 +17,8 @@ PAGES = {
     ' <a href="https://example.org/">out</a> <a href="c.ipynb">source</a></p>'
     '<h2 id="low" style="break-before: page">Low</h2>'
     '<details class="sd-dropdown"><summary>Solution</summary><p>Folded</p></details>',
-    "b": '<h1>Second</h1><p><a href="a.html">back</a> <a href="#deep">deeper</a></p>'
-    '<h2 id="deep" style="break-before: page">Deep</h2>',
+    "b": '<h1>Second</h1><p><a href="a.html#low">back</a> <a href="a.html">to the top</a></p>'
+    '<h2 id="deep" style="break-before: page">Deep</h2><h2 id="unnamed">Else</h2>',
 }
 
 
@@ -74,7 +74,8 @@ def test_text_is_printed_and_pages_are_numbered_throughout(small: PdfReader):
 
 def test_links_lead_within_the_document_or_outside(small: PdfReader):
     assert links(small, 0) == [0, 3, 1, "https://example.org/"]
-    assert links(small, 2) == [0, 3]
+    assert links(small, 2) == [1, 0]
+    assert links(small, 1) == links(small, 3) == []  # none is left of what named the places
 
 
 def test_a_page_of_the_book_is_printed(site: Path, tmp_path: Path):
