@@ -241,7 +241,9 @@ def test_a_cluster_without_workers_is_said(cluster, tmp_path, monkeypatch):
         run(tmp_path, scheduler=cluster.address)
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense", "tcp://", "$(date)"])
+@pytest.mark.parametrize(
+    "address", ["tcp://127.0.0.1:1", "tls://127.0.0.1:1", "nonsense", "tcp://", "$(date)"]
+)
 def test_an_address_without_a_scheduler_is_said(tmp_path, monkeypatch, address):
     monkeypatch.setattr(engines, "CONNECT_SECONDS", 1)
     before = set(threading.enumerate())

@@ -63,7 +63,6 @@ def test_a_row_is_averaged_over_its_runs():
     assert found["fixed 1"].mean["elbo"] == 50.0
 
 
-# 5 % of the ELBO, 20 % of tuned sigma_sq and KL; the printed ± are smaller in this row.
 def test_a_statistic_is_taken_of_the_means_and_varies_over_whole_seeds():
     elbos = {("fixed 10", 0): 1.0, ("fixed 10", 1): 2.0, ("fixed 10", 2): 100.0}
     elbos |= {("fixed 1", 0): 4.0, ("fixed 1", 1): 9.0}
@@ -77,6 +76,7 @@ def test_a_statistic_is_taken_of_the_means_and_varies_over_whole_seeds():
     assert over_seeds([*rows[:1], *rows[3:4]], rise) == {"measured": 3.0, "uncertainty": None}
 
 
+# 5 % of the ELBO, 20 % of tuned sigma_sq and KL; the printed ± are smaller in this row.
 @pytest.mark.parametrize(
     ("column", "allowed"),
     [

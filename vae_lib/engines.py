@@ -6,7 +6,7 @@ import asyncio
 import signal
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import resource_tracker
@@ -103,9 +103,10 @@ def cluster(scheduler: str) -> Iterator[Engine]:
     try:
         # A client that finds no scheduler is never closed, and when Python frees it, at a moment
         # and in a thread of its own choice, its closing can block the next one.
-        asyncio.run(_reach(scheduler))
+        with ThreadPoolExecutor(1) as pool:  # in a notebook this thread has a running loop
+            pool.submit(lambda: asyncio.run(_reach(scheduler))).result()
         client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:  # TypeError: tls:// without certificates
         raise EngineError(
             f"there is no Dask scheduler at {scheduler!r} ({error}); give its address as "
             "tcp://host:port, as `dask scheduler` prints it"

@@ -109,6 +109,8 @@ def elbo_on(
         ValueError: an argument outside its range.
     """
     checks.matrix("data", data, None, fitted.dim)
+    if len(data) < 2:
+        raise ValueError(f"data must have at least 2 rows, for a standard error, got {len(data)}")
     checks.integer("dim", dim, low=fitted.dim)
     checks.integer("k", k, low=1, high=fitted.dim)
     variance = checks.positive("sigma_sq", sigma_sq).item()

@@ -45,6 +45,30 @@ def test_the_slider_moves_cursors_and_films(replay: Locator):
     assert replay.evaluate(_STATE) == at_end
 
 
+def test_a_reader_who_comes_back_sees_what_the_slider_says(
+    replay: Locator, addresses: dict[str, str]
+):
+    slider, output = replay.get_by_label("Step"), replay.locator("output")
+    last = output.inner_text()
+    slider.focus()
+    replay.page.keyboard.press("Home")
+    expect(output).to_have_text("0")
+    replay.page.goto(addresses["file"] + "book/intro.html")
+    replay.page.go_back()
+    expect(output).to_have_text("0" if slider.input_value() == "0" else last)
+
+
+def test_paper_shows_the_last_step_and_the_screen_what_it_had(replay: Locator):
+    output = replay.locator("output")
+    last = output.inner_text()
+    replay.get_by_label("Step").focus()
+    replay.page.keyboard.press("Home")
+    replay.evaluate("() => window.dispatchEvent(new Event('beforeprint'))")
+    expect(output).to_have_text(last)
+    replay.evaluate("() => window.dispatchEvent(new Event('afterprint'))")
+    expect(output).to_have_text("0")
+
+
 def test_the_button_plays_to_the_end_and_can_pause(replay: Locator):
     output, button = replay.locator("output"), replay.get_by_role("button")
     last = output.inner_text()

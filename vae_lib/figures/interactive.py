@@ -82,6 +82,7 @@ _TEMPLATE = """
     Plotly.restyle(element, {{...values, z: figure.data.map(() => values.z)}});
   }});
   slider.addEventListener("input", show);
+  window.addEventListener("pageshow", show);  // a browser that goes back may set the slider
 }})();
 </script>
 </div>

@@ -25,11 +25,11 @@ _MILLISECONDS = 120  # that a step is shown for
 
 _TEMPLATE = """
 <div class="interactive-figure replay" id="{name}" role="group" aria-label="{label}">
-<div class="interactive-control">
+<div class="interactive-control" hidden>
 <button type="button" id="{name}-play">Play</button>
 <label for="{name}-step">Step</label>
 <input type="range" id="{name}-step" min="0" max="{last}" step="1" value="{last}">
-<output for="{name}-step">{last_step}</output>
+<output for="{name}-step" aria-live="off">{last_step}</output>
 </div>
 <p class="interactive-readout" aria-live="polite">{readout}</p>
 <div class="replay-curves">
@@ -64,7 +64,10 @@ _TEMPLATE = """
     clearInterval(timer);
     timer = null;
     button.textContent = "Play";
+    // Where it has come to an end is read aloud.
+    readout.textContent = "";
     readout.setAttribute("aria-live", "polite");
+    setTimeout(show);
   }};
   const play = () => {{
     if (slider.value === slider.max) slider.value = 0;
@@ -79,7 +82,16 @@ _TEMPLATE = """
   }};
   button.addEventListener("click", () => (timer === null ? play() : stop()));
   slider.addEventListener("input", () => {{ if (timer !== null) stop(); show(); }});
-  show();  // a browser may keep what was set before the page was loaded anew
+  let seen = slider.value;
+  window.addEventListener("beforeprint", () => {{
+    seen = slider.value;
+    slider.value = slider.max;
+    show();
+  }});
+  window.addEventListener("afterprint", () => {{ slider.value = seen; show(); }});
+  window.addEventListener("pageshow", show);  // a browser that goes back may set the slider
+  box.querySelector(".interactive-control").hidden = false;
+  show();
 }})();
 </script>
 </div>
@@ -88,29 +100,32 @@ _TEMPLATE = """
 
 def moments(steps: int, count: int = 64) -> list[int]:
     """At most ``count`` steps of a training of ``steps``: 0, the last, and between them more of
-    the early ones, as their logarithms are evenly spaced.
+    the early ones, as the logarithms are evenly spaced.
 
     Raises:
-        ValueError: ``steps`` < 1, or ``count`` < 2.
+        ValueError: ``steps`` < 1, or ``count`` < 3.
     """
     checks.integer("steps", steps, low=1)
-    checks.integer("count", count, low=2)
+    checks.integer("count", count, low=3)
     return [0, *np.unique(np.geomspace(1, steps, count - 1).round().astype(int)).tolist()]
 
 
 def curves(steps: Sequence[int], panels: Mapping[str, Mapping[str, Tensor]]) -> Figure:
-    """One panel for each quantity, over the steps: ``panels[quantity][training]`` is (T,)."""
-    fig, axes = plt.subplots(1, len(panels), figsize=(style.WIDTH, 2.7), squeeze=False)
+    """One panel for each quantity, over the steps: ``panels[quantity][training]`` is (T,).
+
+    The trainings are two: with the ELBO and with the likelihood.
+    """
+    fig, axes = plt.subplots(1, len(panels), figsize=(style.WIDTH, 2.5), squeeze=False)
     for ax, (title, lines) in zip(axes.flat, panels.items(), strict=True):
         for (name, values), color in zip(
-            lines.items(), (style.ELBO, style.LIKELIHOOD), strict=False
+            lines.items(), (style.ELBO, style.LIKELIHOOD), strict=True
         ):
             ax.plot(steps, values, color=color, label=name)
         ax.set_xscale("symlog", linthresh=10, linscale=0.5)  # logarithmic, and yet it has a zero
         ax.set_xlim(0, steps[-1])
         ax.minorticks_off()
         ax.set(title=title, xlabel="step", ylim=(0, None))
-    axes.flat[0].legend(loc="upper left")
+    axes.flat[0].legend(loc="lower right")
     return fig
 
 

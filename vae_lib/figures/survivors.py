@@ -28,16 +28,17 @@ _TEMPLATE = """
 <div class="interactive-figure survivors" id="{name}" role="group" aria-label="{label}">
 <div class="interactive-control">
 <label for="{name}-data">Data</label>
-<select id="{name}-data">{options}</select>
+<select autocomplete="off" id="{name}-data">{options}</select>
 </div>
 <div class="interactive-control">
 <label for="{name}-noise">Noise variance σ²</label>
-<input type="range" id="{name}-noise" min="0" max="{steps}" step="1" value="{position}">
+<input type="range" id="{name}-noise" min="0" max="{steps}" step="1" value="{position}"
+autocomplete="off">
 <output for="{name}-noise">{sigma_sq:.3g}</output>
 </div>
 <div class="interactive-control">
 <label for="{name}-k">Latent dimension k</label>
-<input type="range" id="{name}-k" min="1" max="{largest}" step="1" value="{k}">
+<input type="range" id="{name}-k" min="1" max="{largest}" step="1" value="{k}" autocomplete="off">
 <output for="{name}-k">{k}</output>
 </div>
 <div class="interactive-control">
@@ -158,8 +159,6 @@ _TEMPLATE = """
     set = sets[Number(choice.value)];
     start(set.k, set.sigma_sq);
   }});
-  // A browser may keep what was set before the page was loaded anew.
-  choice.value = "0";
   start({k}, {sigma_sq});
 }})();
 </script>
