@@ -268,7 +268,7 @@ def _columns(rows: Sequence[TableRow]) -> list[Claim]:
 
 def _cell(claim: Claim) -> str:
     """A recorded value with its spread, and a sign whether it is close to the printed one."""
-    digits = 3 if not claim.unit else 1
+    digits = 3 if not claim.unit else 1 if abs(claim.measured) < 1000 else 0
     spread = "" if claim.uncertainty is None else f" ± {claim.uncertainty:,.{digits}f}"
     text = f"{claim.measured:,.{digits}f}{spread} {'✓' if claim.holds else '✗'}"
     return text.replace("-", "−").replace(" ", "\u00a0")
