@@ -65,7 +65,8 @@ def test_a_notebook_gets_the_claims_as_markdown_and_as_data():
 
 
 def test_an_uncertainty_stands_behind_its_value():
-    assert Claim("A", 0.25, high=1.0, unit="nats", uncertainty=0.5).cells[1] == "0.25 ± 0.5 nats"
+    spread = Claim("A", 0.25, high=1.0, unit="nats", uncertainty=0.0512)
+    assert spread.cells[1] == "0.25 ± 0.051 nats"
 
 
 def test_the_table_has_a_row_and_a_verdict_for_each_claim():

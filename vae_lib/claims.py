@@ -56,7 +56,7 @@ class Claim:
     @property
     def cells(self) -> tuple[str, str, str, str]:
         """Statement, measured value, criterion and whether it is met, in words."""
-        spread = "" if self.uncertainty is None else f" ± {_number(self.uncertainty)}"
+        spread = "" if self.uncertainty is None else f" ± {self.uncertainty:.2g}"
         return (
             self.statement,
             f"{_number(self.measured)}{spread} {self.unit}".strip(),

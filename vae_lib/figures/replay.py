@@ -115,13 +115,14 @@ def curves(steps: Sequence[int], panels: Mapping[str, Mapping[str, Tensor]]) -> 
 
     The trainings are two: with the ELBO and with the likelihood.
     """
-    fig, axes = plt.subplots(1, len(panels), figsize=(style.WIDTH, 2.5), squeeze=False)
+    # Narrower than other figures, so that its text is larger where it is shown.
+    fig, axes = plt.subplots(1, len(panels), figsize=(0.85 * style.WIDTH, 2.3), squeeze=False)
     for ax, (title, lines) in zip(axes.flat, panels.items(), strict=True):
         for (name, values), color in zip(
             lines.items(), (style.ELBO, style.LIKELIHOOD), strict=True
         ):
             ax.plot(steps, values, color=color, label=name)
-        ax.set_xscale("symlog", linthresh=10, linscale=0.5)  # logarithmic, and yet it has a zero
+        ax.set_xscale("symlog", linthresh=10, linscale=0.8)  # logarithmic, and yet it has a zero
         ax.set_xlim(0, steps[-1])
         ax.minorticks_off()
         ax.set(title=title, xlabel="step", ylim=(0, None))
