@@ -33,9 +33,10 @@ def test_the_slider_moves_cursors_and_films(replay: Locator):
     slider.focus()
     replay.page.keyboard.press("Home")
     expect(output).to_have_text("0")
-    expect(readout).to_contain_text("Step 0,")
+    expect(readout).to_contain_text("Step 0. ")
     at_start = replay.evaluate(_STATE)
-    assert len(at_start["cursors"]) == len(at_start["films"]) == 2
+    assert len(at_start["cursors"]) == 3
+    assert len(at_start["films"]) == 2
     for name, farther in (("cursors", at_end), ("films", at_start)):
         nearer = at_start if farther is at_end else at_end
         assert all(a > b for a, b in zip(farther[name], nearer[name], strict=True)), name
