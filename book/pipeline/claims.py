@@ -233,7 +233,8 @@ def row_tables(rows: Sequence[TableRow]) -> str:
             ]
             for row in chosen
         ]
-        parts += [f"### {name}", _table(["Row", "Verdict", *headings, "Runs"], lines)]
+        table = _table(["Row", "Verdict", *headings, "Runs"], lines)
+        parts += [f"### {name}", f":::{{div}} dense\n\n{table}\n\n:::"]
     tests = "\n".join(f"- `{test}`" for test in ROW_TESTS)
     return "\n\n".join([*parts, f":::{{dropdown}} The tests behind these verdicts\n{tests}\n:::"])
 
