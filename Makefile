@@ -16,7 +16,8 @@ override PARAMS := $(value PARAMS)
 override PROFILE := $(value PROFILE)
 override HELP := $(value HELP)
 override SCHEDULER := $(value SCHEDULER)
-export NAME PARAMS PROFILE HELP SCHEDULER
+override CELL_MINUTES := $(value CELL_MINUTES)
+export NAME PARAMS PROFILE HELP SCHEDULER CELL_MINUTES
 
 # Under `make -j` a sub-make shares the jobs that were asked for; otherwise it gets its own.
 PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
@@ -43,7 +44,8 @@ help:
 	@echo "     bench                time the training code"
 	@echo "     serve                show the book at http://localhost:$(PORT)"
 	@echo "     clean                delete everything that was built (not the installed packages)"
-	@echo "PYTHON=... chooses the interpreter, JOBS=... how many chapters run side by side ($(JOBS))."
+	@echo "PYTHON=... chooses the interpreter, JOBS=... how many chapters run side by side ($(JOBS)),"
+	@echo "CELL_MINUTES=... how long a cell may take (30 in the published book, with other values a day)."
 
 setup: $(STAMP)
 

@@ -1,11 +1,12 @@
 """The command line of the pipeline; the Makefile is its user.
 
-What a reader types arrives in the environment (NAME, PARAMS, PROFILE, HELP), never as a part of a
-command, so that no shell and no make can read it as anything but text.
+What a reader types arrives in the environment (NAME, PARAMS, PROFILE, HELP, CELL_MINUTES), never as
+a part of a command, so that no shell and no make can read it as anything but text.
 """
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,16 @@ from book.pipeline.layout import BuildError, Layout, UsageError
 
 # Minutes each, where the others take less than two. Only the order of execution depends on it.
 LONGEST_FIRST = ("05_mnist", "02_linear_vae", "07_celeba", "04_no_extra_maxima")
+
+
+def cell_minutes() -> int | None:
+    """How long a cell may take, if it was said."""
+    text = os.environ.get("CELL_MINUTES", "")
+    if not text:
+        return None
+    if not re.fullmatch("[1-9][0-9]{0,4}", text):
+        raise UsageError(f"CELL_MINUTES must be a whole number from 1 to 99999, got {text!r}")
+    return int(text)
 
 
 def stale(layout: Layout, profile: str) -> None:
@@ -41,7 +52,7 @@ def execute(layout: Layout, profile: str, name: str) -> None:
     from book.pipeline.profiles import plan_run
 
     find_chapter(layout, name)
-    run_chapter(layout, plan_run(layout, name, profile))
+    run_chapter(layout, plan_run(layout, name, profile), cell_minutes=cell_minutes())
 
 
 def render(layout: Layout, profile: str) -> None:
@@ -71,7 +82,7 @@ def chapter(layout: Layout, profile: str) -> None:
         fetch = subprocess.run([sys.executable, "-m", "vae_lib.data"], cwd=layout.root, check=False)
         if fetch.returncode:
             raise BuildError(f"{name} was not run: its data could not be fetched, see above")
-    page = render_chapter(layout, run, profile)
+    page = render_chapter(layout, run, profile, cell_minutes=cell_minutes())
     print(f"The chapter is ready: open {layout.shown(page)}")
     print(f"All re-executions: {layout.shown(write_index(layout))}")
 
@@ -112,6 +123,7 @@ def main(arguments: list[str] | None = None, root: Path | None = None) -> int:
     layout = Layout(root or Path.cwd())
     profile = os.environ.get("PROFILE") or "quick"
     try:
+        cell_minutes()  # before anything runs
         match given.command:
             case "stale":
                 stale(layout, profile)

@@ -19,7 +19,9 @@ from book.pipeline.profiles import Run
 from book.pipeline.progress import Reporter, strip_ansi, unexpected
 from book.pipeline.stamp import collect
 
-CELL_SECONDS = 30 * 60
+# Minutes that a cell may take: of the book as it is published, which nobody watches being built,
+# and with other values, which may be those of a long run.
+PUBLISHED_MINUTES, OTHER_MINUTES = 30, 24 * 60
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no more can be written: disk, quota, limit
 TAIL = 12  # lines of a traceback that are printed; the kept notebook has them all
 
@@ -84,7 +86,9 @@ def describe(notebook: NotebookNode, index: int | None, cause: str, tail: list[s
     return "\n".join(parts)
 
 
-def _explain(error: Exception, notebook: NotebookNode, index: int | None) -> str:
+def _explain(
+    error: Exception, notebook: NotebookNode, index: int | None, cell_minutes: float
+) -> str:
     """A failed execution in words: a raising cell, a cell that took too long, a dead kernel."""
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
@@ -94,7 +98,8 @@ def _explain(error: Exception, notebook: NotebookNode, index: int | None) -> str
         value = strip_ansi(str(error.evalue)) or "(no message)"
         return describe(notebook, index, f"{error.ename}: {value}", tail)
     if isinstance(error, CellTimeoutError):
-        return describe(notebook, index, "the cell took longer than a cell may take", [])
+        cause = f"the cell took longer than {cell_minutes:g} minutes; CELL_MINUTES=... allows more"
+        return describe(notebook, index, cause, [])
     if isinstance(error, DeadKernelError):
         return describe(notebook, index, "the kernel died (out of memory, or a crash)", [])
     if isinstance(error, OSError) and error.errno in FULL:
@@ -130,8 +135,15 @@ def _so_far(running: Path, run: Run) -> NotebookNode:
         return run.notebook
 
 
-def execute(layout: Layout, run: Run, *, cell_seconds: int = CELL_SECONDS) -> Path:
+def default_minutes(run: Run) -> int:
+    """How long a cell of this run may take."""
+    return OTHER_MINUTES if run.changed() else PUBLISHED_MINUTES
+
+
+def execute(layout: Layout, run: Run, *, cell_minutes: float | None = None) -> Path:
     """The executed notebook of a run, from the cache where it is there.
+
+    A cell is ended after so many minutes; by default, after more where values were changed.
 
     It changes the environment of this process, which the kernel inherits.
     """
@@ -140,6 +152,8 @@ def execute(layout: Layout, run: Run, *, cell_seconds: int = CELL_SECONDS) -> Pa
         return target
     import papermill
     from papermill.engines import papermill_engines
+
+    cell_minutes = cell_minutes or default_minutes(run)
 
     os.environ.update(KERNEL_ENVIRONMENT, IPYTHONDIR=str(layout.build / "ipython"))
     papermill_engines.register("book", _engine())
@@ -162,7 +176,7 @@ def execute(layout: Layout, run: Run, *, cell_seconds: int = CELL_SECONDS) -> Pa
             language="python",
             progress_bar=False,
             cwd=str(layout.root),
-            execution_timeout=cell_seconds,
+            execution_timeout=round(60 * cell_minutes),
             iopub_timeout=120,  # the default of 4 s is short for a machine that is busy
             stderr_file=reporter,
             reporter=reporter,
@@ -172,7 +186,7 @@ def execute(layout: Layout, run: Run, *, cell_seconds: int = CELL_SECONDS) -> Pa
     except Exception as error:  # whatever it was, the chapter and the cell have to be named
         executed = _so_far(running, run)
         executed.cells = [c for c in executed.cells if "papermill-error-cell-tag" not in tags(c)]
-        problem = _explain(error, executed, reporter.cell_index)
+        problem = _explain(error, executed, reporter.cell_index, cell_minutes)
     finally:
         running.unlink(missing_ok=True)
     _clean(executed)

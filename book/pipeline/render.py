@@ -140,13 +140,15 @@ def slug(run: Run) -> str:
     return f"{readable}-{hashlib.sha256(repr(sorted(changed.items())).encode()).hexdigest()[:8]}"
 
 
-def render_chapter(layout: Layout, run: Run, profile: str) -> Path:
+def render_chapter(
+    layout: Layout, run: Run, profile: str, *, cell_minutes: float | None = None
+) -> Path:
     """Execute one chapter with its own values and render it, with the book around it.
 
     The other chapters appear as they were last executed, or else as sources without outputs, so
     warnings do not stop this build: those about this chapter's page are printed.
     """
-    executed = execute(layout, run)
+    executed = execute(layout, run, cell_minutes=cell_minutes)
     others = {other.chapter: other for other in plan_book(layout, profile)} | {run.chapter: run}
     notebooks = {n: executed_notebook(layout, r) or r.notebook for n, r in others.items()}
     folder = layout.reexecuted / run.chapter / slug(run)

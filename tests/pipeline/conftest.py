@@ -10,6 +10,8 @@ import pytest
 from book.pipeline import cache
 from book.pipeline.layout import Layout
 
+# What a user sets for make, and a test for itself.
+TYPED = ("NAME", "PARAMS", "PROFILE", "HELP", "SCHEDULER", "CELL_MINUTES")
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 HEADER = """---
@@ -72,9 +74,7 @@ class Book:
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """One command in a process of its own: kernels and Sphinx leave traces in theirs."""
-        kept = {
-            k: v for k, v in os.environ.items() if k not in ("NAME", "PARAMS", "PROFILE", "HELP")
-        }
+        kept = {k: v for k, v in os.environ.items() if k not in TYPED}
         return subprocess.run(
             [sys.executable, "-m", "book.pipeline", *arguments],
             cwd=self.root,

@@ -11,7 +11,7 @@ import yaml
 
 from book.pipeline import claims
 from book.pipeline.layout import Layout
-from tests.pipeline.conftest import REPOSITORY
+from tests.pipeline.conftest import REPOSITORY, TYPED
 
 RIGHT = "lengths = (spectrum.eigenvalues[chosen] - sigma_sq).sqrt()"
 WRONG = "lengths = spectrum.eigenvalues[chosen].sqrt()"
@@ -35,7 +35,7 @@ def copied(root: Path) -> None:
 
 
 def run(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    kept = {k: v for k, v in os.environ.items() if k not in ("NAME", "PARAMS", "PROFILE", "HELP")}
+    kept = {k: v for k, v in os.environ.items() if k not in TYPED}
     return subprocess.run(
         [sys.executable, "-m", *command],
         cwd=root,

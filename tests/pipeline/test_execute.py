@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from book.pipeline.execute import KERNEL_ENVIRONMENT
+from book.pipeline.execute import KERNEL_ENVIRONMENT, default_minutes
+from book.pipeline.profiles import plan_run
 from tests.pipeline.conftest import PARAMETERS, REPOSITORY, Book, code
 from tests.processes import SECONDS, wait_for
 
@@ -84,6 +85,13 @@ def test_a_dead_kernel_is_named(tiny: Book) -> None:
     refused(tiny, "the kernel died")
 
 
+def test_other_values_have_more_time(tiny: Book) -> None:
+    published = plan_run(tiny.layout, "01_a", "quick")
+    assert default_minutes(published) == 30
+    other = plan_run(tiny.layout, "01_a", "quick", [("seed", "5")])
+    assert default_minutes(other) == 24 * 60
+
+
 def test_a_cell_has_a_time_limit(tiny: Book) -> None:
     tiny.chapter(code("print(1)"), code("# the second cell\nimport time\ntime.sleep(60)"))
     script = (
@@ -92,7 +100,7 @@ def test_a_cell_has_a_time_limit(tiny: Book) -> None:
         "from book.pipeline.layout import Layout\n"
         "from book.pipeline.profiles import plan_run\n"
         "layout = Layout(Path.cwd())\n"
-        "execute(layout, plan_run(layout, '01_a', 'quick'), cell_seconds=2)\n"
+        "execute(layout, plan_run(layout, '01_a', 'quick'), cell_minutes=1 / 30)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -104,7 +112,7 @@ def test_a_cell_has_a_time_limit(tiny: Book) -> None:
     )
     assert done.returncode == 1
     assert "code cell 2 of 2" in done.stderr
-    assert "took longer than a cell may take" in done.stderr
+    assert "took longer than 0.0333333 minutes; CELL_MINUTES=" in done.stderr
     assert tiny.executed() == []
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.conftest import REPOSITORY, Book, chapter, code
+from tests.pipeline.conftest import REPOSITORY, TYPED, Book, chapter, code
 
-TYPED = ("NAME", "PARAMS", "PROFILE", "HELP", "SCHEDULER")
 # Stands in for the interpreter of the environment, and notes how it was called.
 PYTHON = """#!/bin/sh
 echo "$*" >> calls
 printf '%s' "$PARAMS" > params; printf '%s' "$NAME" > name; printf '%s' "$PROFILE" > profile
 printf '%s' "$HELP" > help; printf '%s' "$SCHEDULER" > scheduler
+printf '%s' "$CELL_MINUTES" > cell_minutes
 case "$*" in
   *" stale") printf 'a\\nb\\nc\\n' ;;
   *" execute a") exit 1 ;;

@@ -253,6 +253,21 @@ def test_a_broken_file_is_named(tiny: Book, name: str, text: str, said: str) -> 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        *(("chapter", text) for text in ("-1", "1.5", "1e3", "100000", "9" * 5000, " 5", "\u0665")),
+        ("stale", "0"),
+        ("execute 01_a", "0"),
+    ],
+)
+def test_a_time_that_is_none_is_refused(tiny: Book, command: str, text: str) -> None:
+    done = tiny.run(*command.split(), NAME="01_a", CELL_MINUTES=text)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"CELL_MINUTES must be a whole number from 1 to 99999, got {text!r}" in done.stderr
+    assert tiny.executed() == []
+
+
 def test_help_lists_what_a_chapter_takes_and_runs_nothing(tiny: Book) -> None:
     done = tiny.run("chapter", NAME="01_a", HELP="1", PARAMS="nonsense=1")
     assert done.returncode == 0, done.stderr

@@ -31,7 +31,7 @@ from book.pipeline.layout import Layout, UsageError
 from book.pipeline.parameters import Choices, Interval, Parameter, as_text, split_pairs
 from book.pipeline.parameters import declared_parameters as read_declared
 from book.pipeline.profiles import Run, plan_run
-from tests.pipeline.conftest import REPOSITORY
+from tests.pipeline.conftest import REPOSITORY, TYPED
 
 LAYOUT = Layout(REPOSITORY)
 # What Hypothesis keeps for itself goes where everything that is built goes.
@@ -250,7 +250,7 @@ def command(chapter: str, text: str) -> tuple[int, str, str]:
     """``make chapter`` from where make hands over: exit status, stdout, stderr."""
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        for variable in ("PROFILE", "HELP"):
+        for variable in TYPED:
             patch.delenv(variable, raising=False)
         patch.setenv("NAME", chapter)
         patch.setenv("PARAMS", text)
@@ -350,8 +350,8 @@ def test_a_word_is_taken_only_if_it_is_listed(data: st.DataObject) -> None:
 )
 def test_bytes_that_are_no_text_are_refused(params: bytes, said: bytes) -> None:
     environment = {os.fsencode(k): os.fsencode(v) for k, v in os.environ.items()}
+    environment = {k: v for k, v in environment.items() if k not in map(os.fsencode, TYPED)}
     environment |= {b"NAME": b"01_ppca", b"PARAMS": params, b"PYTHONUTF8": b"1"}
-    environment = {k: v for k, v in environment.items() if k not in (b"PROFILE", b"HELP")}
     done = subprocess.run(
         [sys.executable, "-m", "book.pipeline", "chapter"],
         cwd=REPOSITORY,
