@@ -85,7 +85,7 @@ chapter: setup
 sweep: setup
 	@$(PY) -m vae_lib.sweep "$$PROFILE"
 
-# The tests of the site come last: they look at the book in a browser. A file shares its pages.
+# The tests of the site come last: they look at the book in a browser.
 test: setup
 	$(PY) -m pytest -n $(JOBS) --dist worksteal tests --ignore=tests/site
 	$(MAKE) --no-print-directory book

@@ -1,9 +1,11 @@
 """Every page of the built book, opened in a headless Chromium."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urldefrag
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Response, sync_playwright
@@ -13,6 +15,8 @@ from tests.site.chromium import launch
 
 SCHEMES = ("file", "http")
 WIDE = {"width": 1440, "height": 900}
+IDLE_MS = 120_000  # surfaces are drawn by the processor, which may be busy
+_PAGE = re.compile(r"\[(?:\w+-)?(book/\w+\.html)\b")  # of a case
 _FACTS = (Path(__file__).parent / "page_facts.js").read_text()
 
 
@@ -22,6 +26,9 @@ class Visit:
 
     path: str
     requests: list[str] = field(default_factory=list)
+    first_load: dict[str, int] = field(
+        default_factory=dict
+    )  # file -> bytes, before anything is done
     failures: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -42,6 +49,13 @@ class Visit:
         page.on("pageerror", lambda error: self.errors.append(f"script: {error.message}"))
 
 
+def loaded_files(requests: list[str], address: str, site: Path) -> dict[str, int]:
+    """The files of the site that were asked for, with their sizes in bytes."""
+    urls = {urldefrag(url).url.partition("?")[0] for url in requests}
+    names = [unquote(url.removeprefix(address)) for url in sorted(urls) if url.startswith(address)]
+    return {name: (site / name).stat().st_size for name in names if (site / name).is_file()}
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     # Without a book there is one case, which fails and says so; an empty list would be skipped.
     pages = book_pages() or [None]
@@ -51,6 +65,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("visit", cases, ids=ids, indirect=True, scope="session")
     if "book_page" in metafunc.fixturenames:
         metafunc.parametrize("book_page", pages, indirect=True, scope="session")
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With --dist loadfile one worker has all tests of a page, and opens it once."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByPage(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            page = _PAGE.search(nodeid)
+            return page.group(1) if page else super()._split_scope(nodeid)
+
+    return ByPage(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -93,13 +122,16 @@ def opened(book_page: str, addresses: dict[str, str], browser: Browser) -> Itera
 
 
 @pytest.fixture(scope="session")
-def visit(request: pytest.FixtureRequest, addresses: dict[str, str], browser: Browser) -> Visit:
+def visit(
+    request: pytest.FixtureRequest, addresses: dict[str, str], browser: Browser, site: Path
+) -> Visit:
     """A page opened at the width of a desktop."""
     scheme, path = request.param
     visit = Visit(path)
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         page = context.new_page()
         visit.watch(page)
-        page.goto(addresses[scheme] + path)
+        page.goto(addresses[scheme] + path, wait_until="networkidle", timeout=IDLE_MS)
+        visit.first_load = loaded_files(visit.requests, addresses[scheme], site)
         visit.facts = page.evaluate(_FACTS)
     return visit

@@ -50,7 +50,18 @@ async () => {
   const faulty = (node) =>
     node.matches(".katex-error") || getComputedStyle(node).color === "rgb(204, 0, 0)";
 
+  // Icons that are no letter of their font, or of one that did not come.
+  const icons = all("i[class*='fa-'], span[class*='fa-']");
+  const isIcon = (icon) => {
+    const { content, font } = getComputedStyle(icon, "::before");
+    return /^"[\ue000-\uf8ff]"$/.test(content) && font.includes("Font Awesome");
+  };
+  const came = [...document.fonts].filter((font) => font.status === "loaded");
+
   return {
+    icons: icons.length,
+    iconFont: came.some((font) => font.family.includes("Font Awesome")),
+    missingIcons: icons.filter((icon) => !isIcon(icon)).map((icon) => icon.className),
     title: document.title,
     theme: document.documentElement.dataset.theme,
     formulas: formulas.length,

@@ -23,16 +23,17 @@ _AXE = (files("axe_playwright_python") / "axe.min.js").read_text()
 # rules the mode makes no difference to what they look at.
 _COLOURS = ("color-contrast", "link-in-text-block")
 # The boxes of formulas are thousands, in the colour of the text around them, and hidden from
-# screen readers, which are given MathML instead: they are put aside meanwhile.
+# screen readers, which are given MathML instead. They are put aside meanwhile, and so is what is
+# folded, which nobody sees.
 _RUN = """
 async (options) => {
-  const formulas = [...document.querySelectorAll(".katex-html")];
-  const boxes = formulas.map((formula) => [...formula.childNodes]);
-  formulas.forEach((formula) => formula.replaceChildren());
+  const aside = [...document.querySelectorAll(".katex-html, details:not([open]) pre")];
+  const content = aside.map((node) => [...node.childNodes]);
+  aside.forEach((node) => node.replaceChildren());
   try {
     return (await axe.run(document, options)).violations;
   } finally {
-    formulas.forEach((formula, i) => formula.replaceChildren(...boxes[i]));
+    aside.forEach((node, i) => node.replaceChildren(...content[i]));
   }
 }
 """
