@@ -36,7 +36,7 @@ help:
 	@echo "     chapter NAME=03_landscape HELP=1"
 	@echo "                          say what a chapter's parameters are, with ranges and units"
 	@echo "     sweep PROFILE=laptop train the table's deep VAEs, or go on where it was interrupted:"
-	@echo "                          quick (minutes), laptop (two hours), paper (a GPU);"
+	@echo "                          quick (minutes), laptop (hours), paper (a GPU);"
 	@echo "                          for CelebA: celeba-quick, celeba-laptop, celeba-paper;"
 	@echo "                          SCHEDULER=tcp://host:port uses the workers of a Dask cluster"
 	@echo "     test                 the tests, of the library, the pipeline and the built pages"

@@ -72,7 +72,7 @@ class ClaimsTable:
     claims: Sequence[Claim]
 
     def __repr__(self) -> str:
-        header = ("Claim", "Live value", "Criterion", "Verdict")
+        header = ("Claim", "Measured", "Criterion", "Verdict")
         return str(Table(header, [claim.cells for claim in self.claims]))
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, object]:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -272,6 +273,8 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
+        # They decode and resize photographs; read, not imported, because that takes seconds.
+        **{name: version(name) for name in ("pillow", "torchvision")},
     }
 
 

@@ -57,7 +57,7 @@ def curvatures(
 ) -> Figure:
     """Left: Hessian's spectrum at the collapsed point. Right: its conditioning."""
     fig, (left, right) = plt.subplots(1, 2, figsize=(style.WIDTH, 3.4))
-    colors = (*style.REGIMES, style.PURPLE)
+    colors = (*style.REGIMES, style.GREEN)
     for (sigma_sq, values), color in zip(by_sigma_sq.items(), colors, strict=False):
         left.plot(
             range(1, len(values) + 1),
