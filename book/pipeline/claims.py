@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbformat import NotebookNode
@@ -22,6 +24,7 @@ SUMMARY = "<!-- the claims, in short -->"
 ROWS = "<!-- the rows of the table -->"
 DETAILS = "<!-- the claims and their evidence -->"
 TALLY = "<!-- the tally of verdicts -->"
+ORIGIN = "<!-- how this page was made -->"
 FIELDS = {"kind": str, "title": str, "says": str, "section": str, "chapter": str, "tests": list}
 KINDS = ("theorem", "experiment")
 DATASETS = {"mnist": "MNIST", "celeba": "CelebA"}
@@ -150,8 +153,7 @@ def table_rows(layout: Layout) -> list[TableRow]:
 
     found = []
     for dataset in DATASETS:
-        ledger = layout.book / "recorded" / f"{dataset}-laptop"
-        recorded = comparison.measured(results.read_ledger(ledger))
+        recorded = comparison.measured(results.read_ledger(_ledger(layout, dataset)))
         for row in poster.rows(dataset):
             runs = recorded.get(row.name)
             judged = {} if runs is None else comparison.judged(row, runs)
@@ -167,7 +169,25 @@ def marks(layout: Layout, notebooks: Mapping[str, NotebookNode]) -> dict[str, st
         ROWS: row_tables(rows),
         DETAILS: "\n\n".join(map(details, claims)),
         TALLY: tally(claims, rows),
+        ORIGIN: origin(layout, notebooks),
     }
+
+
+def origin(layout: Layout, notebooks: Mapping[str, NotebookNode]) -> str:
+    """The chapters and the ledgers that the page is made from, as a box that is folded."""
+    from vae_lib import results
+
+    settling = {entry["chapter"] for entry in _listed(layout).values()}
+    chapters = [f"{{doc}}`{name}`" for name in sorted(settling & notebooks.keys())]
+    lines = [f"- Chapters: {', '.join(chapters)}. Each ends with how it was made."]
+    for dataset in DATASETS:
+        path = _ledger(layout, dataset) / results.LEDGER
+        if path.is_file():
+            content = path.read_bytes()
+            runs = len(results.parse_ledger(content, path))
+            digest = hashlib.sha256(content).hexdigest()[:16]
+            lines.append(f"- Ledger: `{layout.shown(path)}`, {runs} runs, SHA-256 `{digest}…`")
+    return "\n".join([":::{dropdown} How this page was made", *lines, ":::"])
 
 
 def tally(claims: Sequence[PosterClaim], rows: Sequence[TableRow]) -> str:
@@ -244,6 +264,11 @@ def filled(text: str, fillings: Mapping[str, str]) -> str:
     for mark, content in fillings.items():
         text = text.replace(mark, content)
     return text
+
+
+def _ledger(layout: Layout, dataset: str) -> Path:
+    """The folder of a data set's recorded runs."""
+    return layout.book / "recorded" / f"{dataset}-laptop"
 
 
 def _listed(layout: Layout) -> dict[str, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The page of claims: verdicts from the outputs of executed chapters, and from nothing else."""
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -139,6 +140,17 @@ def test_the_rows_are_the_twenty_of_the_table_with_what_was_recorded():
         assert list(row.columns) in ([], ["elbo", "tuned_sigma_sq", "kl", "collapse_percent"])
         assert f"| {row.name.replace(' ', chr(160))} | " in shown
     assert shown.count("✓") == sum(claim.holds for row in rows for claim in row.columns.values())
+
+
+def test_the_page_says_what_it_was_made_from():
+    shown = claims.origin(Layout(REPOSITORY), {"01_ppca": executed(GOOD), "intro": executed()})
+    assert "- Chapters: {doc}`01_ppca`. Each" in shown
+    for name in ("mnist", "celeba"):
+        ledger = REPOSITORY / "book" / "recorded" / f"{name}-laptop" / "ledger.csv"
+        content = ledger.read_bytes()
+        runs = content.count(b"\n") - 1
+        digest = hashlib.sha256(content).hexdigest()[:16]
+        assert f"`book/recorded/{name}-laptop/ledger.csv`, {runs} runs, SHA-256 `{digest}…`" in shown
 
 
 def test_the_book_s_list_names_sections_chapters_and_tests_that_exist():
