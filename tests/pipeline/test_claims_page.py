@@ -150,7 +150,9 @@ def test_the_page_says_what_it_was_made_from():
         content = ledger.read_bytes()
         runs = content.count(b"\n") - 1
         digest = hashlib.sha256(content).hexdigest()[:16]
-        assert f"`book/recorded/{name}-laptop/ledger.csv`, {runs} runs, SHA-256 `{digest}…`" in shown
+        assert (
+            f"`book/recorded/{name}-laptop/ledger.csv`, {runs} runs, SHA-256 `{digest}…`" in shown
+        )
 
 
 def test_the_book_s_list_names_sections_chapters_and_tests_that_exist():
