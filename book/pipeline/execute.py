@@ -143,9 +143,8 @@ def default_minutes(run: Run) -> int:
 def execute(layout: Layout, run: Run, *, cell_minutes: float | None = None) -> Path:
     """The executed notebook of a run, from the cache where it is there.
 
-    A cell is ended after so many minutes; by default, after more where values were changed.
-
-    It changes the environment of this process, which the kernel inherits.
+    A cell is ended after so many minutes; by default, after more where values were changed. It
+    changes the environment of this process, which the kernel inherits.
     """
     target = cached_path(layout, run)
     if target.is_file():
@@ -154,7 +153,6 @@ def execute(layout: Layout, run: Run, *, cell_minutes: float | None = None) -> P
     from papermill.engines import papermill_engines
 
     cell_minutes = cell_minutes or default_minutes(run)
-
     os.environ.update(KERNEL_ENVIRONMENT, IPYTHONDIR=str(layout.build / "ipython"))
     papermill_engines.register("book", _engine())
     for name in ("papermill", "asyncio"):  # failures are described here, and Ctrl-C is none

@@ -26,9 +26,7 @@ class Visit:
 
     path: str
     requests: list[str] = field(default_factory=list)
-    first_load: dict[str, int] = field(
-        default_factory=dict
-    )  # file -> bytes, before anything is done
+    first_load: dict[str, int] = field(default_factory=dict)  # file -> bytes
     failures: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
