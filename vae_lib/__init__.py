@@ -7,6 +7,7 @@ Data flows one way, and a module imports only from its left::
                                                    -> evaluation, generation -> sweep
     files -> checkpoints, results -> sweep
     rows, ppca -> { poster, prediction } -> comparison -> agreement
+    adam: the pace at which its memory lets a learned noise variance climb
     streaming: spectra of data that do not fit into memory
     all of these -> claims, figures -> chapters
 

@@ -320,6 +320,17 @@ PROFILES = {
             members=table_members(seeds=[0, 1]),
             ensemble_size=1,
         ),
+        # What becomes of the row with the most noise: the same course, five times as far.
+        Profile(
+            name="celeba-long",
+            setting=replace(_CELEBA, epochs=600),
+            members=tuple(
+                member
+                for member in table_members(seeds=[0, 1])
+                if member.sigma_sq_init == 10.0 and not member.learned
+            ),
+            ensemble_size=1,
+        ),
         # All images, which `python -m vae_lib.data --celeba` downloads. The poster gives neither
         # epochs nor batch size; the steps of its collapse column fit five seeds.
         Profile(

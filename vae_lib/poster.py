@@ -7,6 +7,7 @@ behind its ± are. ELBO, KL and J are in nats.
 
 from __future__ import annotations
 
+from statistics import median
 from typing import NamedTuple
 
 from vae_lib.rows import identity, row_name
@@ -44,6 +45,11 @@ class PosterRow(NamedTuple):
         )
         return self.elbo[0] - elbo, self.tuned_elbo[0] - tuned
 
+    @property
+    def scaled_error(self) -> float:
+        """n s / (2 sigma_sq): what the squared error costs, in nats."""
+        return DIMS[self.dataset] / 2 * self.tuned_sigma_sq / self.sigma_sq
+
 
 def rows(dataset: str) -> tuple[PosterRow, ...]:
     """The ten rows of "mnist" or "celeba", in the table's order.
@@ -54,6 +60,15 @@ def rows(dataset: str) -> tuple[PosterRow, ...]:
     if dataset not in DIMS:
         raise ValueError(f"dataset must be one of {sorted(DIMS)}, got {dataset!r}")
     return tuple(row for row in TABLE if row.dataset == dataset)
+
+
+def table_log_abs_det(dataset: str) -> float:
+    """J of a data set's preprocessing as its rows imply it: the median, which few rows move.
+
+    Raises:
+        ValueError: the table has no such data set.
+    """
+    return median(j for row in rows(dataset) for j in row.implied_log_abs_det())
 
 
 # dataset, learned, sigma_sq_init, final sigma_sq, ELBO, tuned ELBO, tuned sigma_sq, collapse, KL

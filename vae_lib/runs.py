@@ -79,7 +79,7 @@ def run_ensemble(
 ) -> list[Result]:
     """Train one ensemble, from its checkpoint where there is one, and measure its members.
 
-    The checkpoint stays: whoever has written the results down calls :func:`forget`.
+    The checkpoint stays: whoever has written the results down deletes it.
 
     Args:
         profile: of the sweep.

@@ -83,9 +83,9 @@ class TableRow:
 
     @property
     def verdict(self) -> str:
-        from vae_lib.claims import verdict
+        from vae_lib.comparison import verdict_of
 
-        return verdict(list(self.columns.values()))
+        return verdict_of(self.columns)
 
 
 def poster_claims(layout: Layout, notebooks: Mapping[str, NotebookNode]) -> list[PosterClaim]:
