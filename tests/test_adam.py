@@ -39,9 +39,9 @@ def test_the_first_steps_have_the_length_of_the_learning_rate():
     assert math.log(found / 1e-6) == pytest.approx(1e-4, rel=1e-9)
 
 
-# Far below the level, and after 30 times the memory of 1 / (1 - BETA2) steps. The steady pace leaves
-# out Adam's other memory, of 9 steps or so, over which the gradient falls by c a step: that adds up
-# to 9 c / (1 - 9 c), with c below CLIMB_LIMIT 0.46 %.
+# Far below the level, and after 30 times the memory of 1 / (1 - BETA2) steps. The steady pace
+# leaves out Adam's other memory, of 9 steps or so, over which the gradient falls by c a step: that
+# adds up to 9 c / (1 - 9 c), with c below CLIMB_LIMIT 0.46 %.
 @pytest.mark.parametrize("rate", [5e-4, 2e-3, 0.1])
 def test_in_the_long_run_the_pace_is_the_steady_one(rate):
     early, late = (

@@ -1,8 +1,8 @@
 """How fast Adam can move the logarithm of a noise variance that is far too small.
 
-Below its level s the gradient of the ELBO in log sigma_sq is about n s / (2 sigma_sq), so it shrinks
-while sigma_sq grows, and Adam divides it by a root mean square that remembers when it was larger
-(Kingma and Ba 2015; chapter 5 derives the pace).
+Below its level s the gradient of the ELBO in log sigma_sq is about n s / (2 sigma_sq), so it
+shrinks while sigma_sq grows, and Adam divides it by a root mean square that remembers when it was
+larger (Kingma and Ba 2015; chapter 5 derives the pace).
 """
 
 from __future__ import annotations

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 
+from vae_lib import poster
 from vae_lib.claims import VERDICTS, Claim
-from vae_lib.poster import PosterRow, table_log_abs_det
-from vae_lib.results import Row
+from vae_lib.poster import PosterRow
+from vae_lib.results import LEDGER, Row, read_ledger
 
 # How close a measured column must come to the printed one: relative, but for the collapse. That
 # of the ELBO is relative to what a model has a say in, KL plus scaled error: the rest, most of an
-# ELBO where sigma_sq is large, is a constant, and 5 % of that would pass a model that learns nothing.
+# ELBO where sigma_sq is large, is a constant, and 5 % of that would pass what has learned nothing.
 RELATIVE_TOLERANCE = {"elbo": 0.05, "tuned_sigma_sq": 0.2, "kl": 0.2}
 COLLAPSE_TOLERANCE = 10.0  # percentage points
 PARTLY = 2  # so many judged columns must agree, or a row is not even reproduced in part
@@ -83,6 +85,23 @@ def measured(rows: Iterable[Row]) -> dict[str, Measured]:
     }
 
 
+def recorded_folder(dataset: str, recorded: Path) -> Path:
+    """The ledger of a data set's rows among those below ``recorded``.
+
+    The paper's own length of training where it has a finished run of every row, and otherwise the
+    two hours of a laptop.
+
+    Raises:
+        ValueError: the table has no such data set.
+        LedgerError: the ledger is damaged.
+    """
+    names = {row.name for row in poster.rows(dataset)}
+    paper = recorded / f"{dataset}-paper"
+    if (paper / LEDGER).is_file() and names <= measured(read_ledger(paper)).keys():
+        return paper
+    return recorded / f"{dataset}-laptop"
+
+
 def over_seeds(
     rows: Sequence[Row], statistic: Callable[[Mapping[str, Measured]], float]
 ) -> dict[str, float | None]:
@@ -117,7 +136,7 @@ def judged(published: PosterRow, found: Measured) -> dict[str, Claim]:
     elbo, elbo_spread = published.elbo
     kl, kl_spread = published.kl
     fit = kl + published.scaled_error
-    table_j, own_j = table_log_abs_det(published.dataset), found.mean["log_abs_det"]
+    table_j, own_j = poster.table_log_abs_det(published.dataset), found.mean["log_abs_det"]
     columns = {  # heading, unit, printed, measured, allowed difference
         "elbo": (
             "ELBO less J",

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vae_lib import checks
+from vae_lib import checks, comparison
 from vae_lib.convolutional import Shape, conv_decoder, conv_encoder, encoded_shape
 from vae_lib.data import DataError, load_celeba, load_mnist
 from vae_lib.rows import SIGMA_SQ_INITS
@@ -135,16 +135,34 @@ class Profile:
 
 
 def ledger_folder(profile: Profile) -> Path:
-    """Where the book keeps the ledger of a profile's long run."""
-    dataset = profile.setting.dataset
-    return (
-        REPOSITORY / "book" / "recorded" / f"{dataset}-{profile.name.removeprefix(dataset + '-')}"
-    )
+    """Where a sweep of a profile keeps its ledger, if it is not told otherwise.
+
+    In the book if its runs are long. The quick ones, which the book trains itself and does not
+    read, have theirs beside their checkpoints.
+    """
+    if profile.name.removeprefix("celeba-") == "quick":
+        return work_folder(profile)
+    return REPOSITORY / "book" / "recorded" / _folder_name(profile)
+
+
+def recorded_profile(dataset: str) -> Profile:
+    """The profile whose ledger is the book's record of a data set's rows.
+
+    Args:
+        dataset: "mnist" or "celeba".
+    """
+    folder = comparison.recorded_folder(dataset, REPOSITORY / "book" / "recorded")
+    return next(profile for profile in PROFILES.values() if ledger_folder(profile) == folder)
 
 
 def work_folder(profile: Profile) -> Path:
     """Where a sweep of a profile keeps its checkpoints, if it is not told otherwise."""
-    return REPOSITORY / "_build" / "sweeps" / ledger_folder(profile).name
+    return REPOSITORY / "_build" / "sweeps" / _folder_name(profile)
+
+
+def _folder_name(profile: Profile) -> str:
+    dataset = profile.setting.dataset
+    return f"{dataset}-{profile.name.removeprefix(dataset + '-')}"
 
 
 def table_members(*, seeds: Iterable[int], learning_rate: float = 1e-3) -> tuple[Member, ...]:

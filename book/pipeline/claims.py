@@ -96,8 +96,8 @@ def poster_claims(layout: Layout, notebooks: Mapping[str, NotebookNode]) -> list
             that is not listed.
         BuildError: an executed chapter has no evidence for a claim that it should settle.
     """
-    listed = _listed(layout)
-    evidence: dict[str, list[Claim]] = {name: [] for name in listed}
+    entries = listed(layout)
+    evidence: dict[str, list[Claim]] = {name: [] for name in entries}
     executed = set()
     for chapter, notebook in notebooks.items():
         found = chapter_claims(notebook)
@@ -108,7 +108,7 @@ def poster_claims(layout: Layout, notebooks: Mapping[str, NotebookNode]) -> list
                 if name not in evidence:
                     raise UsageError(f"{chapter} settles {name!r}, which {SOURCE} does not list")
                 evidence[name].append(claim)
-    for name, entry in listed.items():
+    for name, entry in entries.items():
         if entry["chapter"] in executed and not evidence[name]:
             raise BuildError(f"{entry['chapter']} has no claim that settles {name!r} of {SOURCE}")
     return [
@@ -121,7 +121,7 @@ def poster_claims(layout: Layout, notebooks: Mapping[str, NotebookNode]) -> list
             # Without its own chapter a claim is not settled, whatever another one says of it.
             evidence=tuple(evidence[name]) if entry["chapter"] in executed else (),
         )
-        for name, entry in listed.items()
+        for name, entry in entries.items()
     ]
 
 
@@ -177,7 +177,7 @@ def origin(layout: Layout, notebooks: Mapping[str, NotebookNode]) -> str:
     """The chapters and the ledgers that the page is made from, as a box that is folded."""
     from vae_lib import results
 
-    settling = {entry["chapter"] for entry in _listed(layout).values()}
+    settling = {entry["chapter"] for entry in listed(layout).values()}
     chapters = [f"{{doc}}`{name}`" for name in sorted(settling & notebooks.keys())]
     lines = [f"- Chapters: {', '.join(chapters)}. Each ends with how it was made."]
     for dataset in DATASETS:
@@ -268,14 +268,21 @@ def filled(text: str, fillings: Mapping[str, str]) -> str:
 
 def _ledger(layout: Layout, dataset: str) -> Path:
     """The folder of a data set's recorded runs."""
-    return layout.book / "recorded" / f"{dataset}-laptop"
+    from vae_lib.comparison import recorded_folder
+
+    return recorded_folder(dataset, layout.book / "recorded")
 
 
-def _listed(layout: Layout) -> dict[str, dict[str, Any]]:
-    listed = read_yaml(layout, layout.root / SOURCE)
-    if not isinstance(listed, dict) or not listed:
+def listed(layout: Layout) -> dict[str, dict[str, Any]]:
+    """The claims of ``SOURCE`` by name, with their fields.
+
+    Raises:
+        UsageError: it cannot be read, or an entry is not as it should be.
+    """
+    entries = read_yaml(layout, layout.root / SOURCE)
+    if not isinstance(entries, dict) or not entries:
         raise UsageError(f"{SOURCE} must list claims by name")
-    for name, entry in listed.items():
+    for name, entry in entries.items():
         if not isinstance(entry, dict) or entry.keys() != FIELDS.keys():
             raise UsageError(f"{SOURCE}: {name} must have exactly {', '.join(FIELDS)}")
         for field, kind in FIELDS.items():
@@ -285,7 +292,7 @@ def _listed(layout: Layout) -> dict[str, dict[str, Any]]:
             raise UsageError(
                 f"{SOURCE}: kind of {name} must be one of {', '.join(KINDS)}, got {entry['kind']!r}"
             )
-    return listed
+    return entries
 
 
 def _columns(rows: Sequence[TableRow]) -> list[Claim]:
