@@ -2,7 +2,7 @@
 
 import pytest
 
-from vae_lib import poster
+from vae_lib import experiments, poster
 from vae_lib.claims import VERDICTS
 from vae_lib.comparison import (
     COLLAPSE_TOLERANCE,
@@ -12,9 +12,11 @@ from vae_lib.comparison import (
     judged,
     measured,
     over_seeds,
+    recorded_folder,
     row_verdict,
     twins,
 )
+from vae_lib.results import CURVE_COLUMNS, LATENT_COLUMNS, add_row, read_ledger
 
 PRINTED = poster.rows("mnist")[0]  # fixed 10
 PLAIN = {
@@ -33,13 +35,20 @@ PLAIN = {
 }
 ANNEALED = PLAIN | {"anneal_epochs": 10.0}
 CENTRED = PLAIN | {"centred": True}
-# The printed values themselves.
-EXACT = {
-    "elbo": PRINTED.elbo[0],
-    "tuned_sigma_sq": PRINTED.tuned_sigma_sq,
-    "kl": PRINTED.kl[0],
-    "collapse_percent": PRINTED.collapse_percent,
-}
+
+
+def exact(row: poster.PosterRow) -> dict[str, float]:
+    """The printed values themselves, on images whose J is another by 100 nats."""
+    return {
+        "elbo": row.elbo[0] + 100.0,
+        "tuned_sigma_sq": row.tuned_sigma_sq,
+        "kl": row.kl[0],
+        "log_abs_det": poster.table_log_abs_det(row.dataset) + 100.0,
+        "collapse_percent": row.collapse_percent,
+    }
+
+
+EXACT = exact(PRINTED)
 
 
 def of(values: dict[str, float]) -> Measured:
@@ -76,11 +85,12 @@ def test_a_statistic_is_taken_of_the_means_and_varies_over_whole_seeds():
     assert over_seeds([*rows[:1], *rows[3:4]], rise) == {"measured": 3.0, "uncertainty": None}
 
 
-# 5 % of the ELBO, 20 % of tuned sigma_sq and KL; the printed ± are smaller in this row.
+# 5 % of KL plus n s / (2 sigma_sq), 20 % of tuned sigma_sq and KL; 4.2 nats are printed after the
+# ± of this row's ELBO, and the others are smaller.
 @pytest.mark.parametrize(
     ("column", "allowed"),
     [
-        ("elbo", 0.05 * 1450.3),
+        ("elbo", 0.05 * (28.8 + 784 / 2 * 1.797 / 10.0)),
         ("tuned_sigma_sq", 0.2 * 1.797),
         ("kl", 0.2 * 28.8),
         ("collapse_percent", COLLAPSE_TOLERANCE),
@@ -96,24 +106,50 @@ def test_a_column_agrees_up_to_its_tolerance(column, allowed):
 
 def test_what_is_printed_after_the_sign_counts_where_it_is_larger():
     row = poster.rows("mnist")[2]  # fixed 0.1, -3697.3 ± 493.3 and KL 368.7 ± 94.6
-    exact = {
-        "elbo": -3697.3 - 493.0,
-        "tuned_sigma_sq": row.tuned_sigma_sq,
-        "kl": 368.7 + 94.0,
-        "collapse_percent": row.collapse_percent,
-    }
-    assert all(claim.holds for claim in judged(row, of(exact)).values())
+    values = exact(row)
+    near = values | {"elbo": values["elbo"] - 493.0, "kl": 368.7 + 94.0}
+    assert all(claim.holds for claim in judged(row, of(near)).values())
+    far = values | {"elbo": values["elbo"] - 494.0}
+    assert not judged(row, of(far))["elbo"].holds
+
+
+def test_a_constant_of_the_images_counts_for_nothing():
+    """An ELBO that differs by J alone agrees, and one that J brings near does not."""
+    assert judged(PRINTED, of(EXACT))["elbo"].holds
+    other = EXACT | {"log_abs_det": EXACT["log_abs_det"] - 100.0}
+    assert not judged(PRINTED, of(other))["elbo"].holds
 
 
 def test_a_verdict_counts_the_columns_that_agree():
-    wrong = {"elbo": 0.0, "tuned_sigma_sq": 0.0, "kl": 0.0, "collapse_percent": 0.0}
-    found = [
-        row_verdict(PRINTED, of(EXACT)),
-        row_verdict(PRINTED, of(wrong | {"kl": EXACT["kl"]})),
-        row_verdict(PRINTED, of(wrong)),
-        row_verdict(PRINTED, None),
-    ]
-    assert tuple(found) == VERDICTS
+    wrong = dict.fromkeys(EXACT, 0.0) | {"log_abs_det": EXACT["log_abs_det"]}
+    verdicts = [row_verdict(PRINTED, of(wrong))]
+    for column in ("kl", "elbo", "collapse_percent", "tuned_sigma_sq"):
+        wrong |= {column: EXACT[column]}
+        verdicts.append(row_verdict(PRINTED, of(wrong)))
+    reproduced, partly, not_reproduced, not_yet_run = VERDICTS
+    assert verdicts == [not_reproduced, not_reproduced, partly, partly, reproduced]
+    assert row_verdict(PRINTED, None) == not_yet_run
+
+
+def test_the_paper_s_training_is_the_record_once_all_its_rows_are_there(tmp_path):
+    rows = read_ledger(experiments.ledger_folder(experiments.PROFILES["laptop"]))
+    plain = {row["row"]: row for row in rows if is_table_run(row)}
+    paper, laptop = tmp_path / "mnist-paper", tmp_path / "mnist-laptop"
+    assert recorded_folder("mnist", tmp_path) == laptop
+    for count, row in enumerate(plain.values(), start=1):
+        found = {name: value for name, value in row.items() if name != "sha256"}
+        curve, latents = [[0.0] * len(CURVE_COLUMNS)], [[0.0] * len(LATENT_COLUMNS)]
+        add_row(paper, found, curve=curve, latents=latents)
+        assert recorded_folder("mnist", tmp_path) == (paper if count == 10 else laptop)
+    with pytest.raises(ValueError, match="dataset must be one of"):
+        recorded_folder("cifar", tmp_path)
+
+
+def test_a_data_set_s_record_is_that_of_a_profile():
+    for dataset in ("mnist", "celeba"):
+        profile = experiments.recorded_profile(dataset)
+        assert profile.setting.dataset == dataset
+        assert len(measured(read_ledger(experiments.ledger_folder(profile)))) == 10
 
 
 def test_a_run_with_another_setting_is_paired_with_its_twin():

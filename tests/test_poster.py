@@ -45,6 +45,20 @@ def test_each_data_set_has_its_ten_rows_in_the_tables_order():
         assert {row.dataset for row in rows} == {dataset}
 
 
+@pytest.mark.parametrize("dataset", ["mnist", "celeba"])
+def test_the_table_s_j_is_that_of_the_rows_that_hold(dataset):
+    """Rows that contradict themselves do not move it."""
+    expected, width = IMPLIED[dataset]
+    assert abs(poster.table_log_abs_det(dataset) - expected) <= width
+
+
+def test_the_scaled_error_is_what_an_elbo_lacks_of_its_other_terms():
+    row = poster.rows("mnist")[0]
+    j, _ = row.implied_log_abs_det()
+    constant = poster.DIMS["mnist"] / 2 * math.log(2 * math.pi * row.sigma_sq)
+    assert row.scaled_error == pytest.approx(j - row.elbo[0] - row.kl[0] - constant, rel=1e-12)
+
+
 def test_another_data_set_is_refused():
     with pytest.raises(ValueError, match=r"dataset must be one of \['celeba', 'mnist'\]"):
         poster.rows("cifar")

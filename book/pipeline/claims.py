@@ -25,9 +25,12 @@ ROWS = "<!-- the rows of the table -->"
 DETAILS = "<!-- the claims and their evidence -->"
 TALLY = "<!-- the tally of verdicts -->"
 ORIGIN = "<!-- how this page was made -->"
+CRITERIA = "<!-- what a row is judged by -->"
+LENGTHS = "<!-- how long the recorded runs are -->"
 FIELDS = {"kind": str, "title": str, "says": str, "section": str, "chapter": str, "tests": list}
 KINDS = ("theorem", "experiment")
 DATASETS = {"mnist": "MNIST", "celeba": "CelebA"}
+ROW_SECTIONS = {"mnist": "sec-mnist-rows", "celeba": "sec-celeba-rows"}
 # The tests behind the verdicts of the table's rows.
 ROW_TESTS = (
     "tests/test_comparison.py::test_a_verdict_counts_the_columns_that_agree",
@@ -170,7 +173,43 @@ def marks(layout: Layout, notebooks: Mapping[str, NotebookNode]) -> dict[str, st
         DETAILS: "\n\n".join(map(details, claims)),
         TALLY: tally(claims, rows),
         ORIGIN: origin(layout, notebooks),
+        CRITERIA: criteria(),
+        LENGTHS: lengths(layout),
     }
+
+
+def criteria() -> str:
+    """When a column of a row is close, and what follows for the row, as the code has it."""
+    from vae_lib.comparison import COLLAPSE_TOLERANCE, PARTLY, RELATIVE_TOLERANCE
+
+    elbo, kl, tuned = (RELATIVE_TOLERANCE[name] for name in ("elbo", "kl", "tuned_sigma_sq"))
+    return (
+        f"the ELBO, without $J$, if the difference is at most {elbo:.0%} of the printed KL plus "
+        "scaled error $ns/2\\sigma^2$, which is what a model has a say in, or the printed ±; "
+        f"KL within {kl:.0%} or the printed ±; tuned $\\sigma^2$ within {tuned:.0%}; collapse "
+        f"within {COLLAPSE_TOLERANCE:g} percentage points. If all four are close the row is "
+        f"*reproduced*, with {PARTLY} or more *partly*, with fewer *not reproduced*."
+    )
+
+
+def lengths(layout: Layout) -> str:
+    """How much the recorded runs saw of what the paper's did."""
+    from vae_lib import results
+
+    parts = []
+    for dataset, name in DATASETS.items():
+        found = results.read_ledger(_ledger(layout, dataset))
+        if found:
+            hours = sum(row["seconds"] / row["ensemble"] for row in found) / 3600
+            epochs, images = (
+                " or ".join(f"{value:,}" for value in sorted({row[column] for row in found}))
+                for column in ("epochs", "images")
+            )
+            parts.append(
+                f"those of {name} have {epochs} epochs of {images} images, "
+                f"{hours:.1f} core hours in all"
+            )
+    return "; ".join(parts) or "there are none yet"
 
 
 def origin(layout: Layout, notebooks: Mapping[str, NotebookNode]) -> str:
@@ -254,7 +293,8 @@ def row_tables(rows: Sequence[TableRow]) -> str:
             for row in chosen
         ]
         table = _table(["Row", "Verdict", *headings, "Runs"], lines)
-        parts += [f"### {name}", f":::{{div}} dense\n\n{table}\n\n:::"]
+        section = f"Settled in {{ref}}`{ROW_SECTIONS[dataset]}`."
+        parts += [f"### {name}", section, f":::{{div}} dense\n\n{table}\n\n:::"]
     tests = "\n".join(f"- `{test}`" for test in ROW_TESTS)
     return "\n\n".join([*parts, f":::{{dropdown}} The tests behind these verdicts\n{tests}\n:::"])
 

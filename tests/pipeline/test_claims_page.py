@@ -1,5 +1,6 @@
 """The page of claims: verdicts from the outputs of executed chapters, and from nothing else."""
 
+import csv
 import hashlib
 import re
 from pathlib import Path
@@ -11,7 +12,7 @@ import yaml
 from book.pipeline import claims
 from book.pipeline.chapters import pages
 from book.pipeline.layout import BuildError, Layout, UsageError
-from tests.pipeline.conftest import REPOSITORY
+from tests.pipeline.conftest import REPOSITORY, Book
 from vae_lib.claims import Claim, table
 
 GOOD = Claim("It is so.", 0.5, high=1.0, unit="nats", settles=("first",))
@@ -139,7 +140,29 @@ def test_the_rows_are_the_twenty_of_the_table_with_what_was_recorded():
     for row in rows:
         assert list(row.columns) in ([], ["elbo", "tuned_sigma_sq", "kl", "collapse_percent"])
         assert f"| {row.name.replace(' ', chr(160))} | " in shown
+    for dataset, section in claims.ROW_SECTIONS.items():
+        heading = f"### {claims.DATASETS[dataset]}\n\nSettled in {{ref}}`{section}`."
+        assert heading in shown
     assert shown.count("✓") == sum(claim.holds for row in rows for claim in row.columns.values())
+
+
+def test_criteria_and_lengths_are_those_of_code_and_ledgers(monkeypatch):
+    from vae_lib import comparison
+
+    said = claims.criteria()
+    assert "at most 5% of the printed KL" in said
+    assert f"within {comparison.COLLAPSE_TOLERANCE:g} percentage points" in said
+    monkeypatch.setitem(comparison.RELATIVE_TOLERANCE, "elbo", 0.07)
+    assert "at most 7% of the printed KL" in claims.criteria()
+    lengths = claims.lengths(Layout(REPOSITORY))
+    for dataset, name in claims.DATASETS.items():
+        ledger = REPOSITORY / "book" / "recorded" / f"{dataset}-laptop" / "ledger.csv"
+        with ledger.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        hours = sum(float(row["seconds"]) for row in rows) / 3600
+        assert {row["ensemble"] for row in rows} == {"1"}
+        assert f"those of {name} have {rows[0]['epochs']} epochs of" in lengths
+        assert f"{int(rows[0]['images']):,} images, {hours:.1f} core hours" in lengths
 
 
 def test_the_page_says_what_it_was_made_from():
@@ -155,6 +178,24 @@ def test_the_page_says_what_it_was_made_from():
         )
 
 
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        ("first: {says: a: b}\n", "book/claims.yml cannot be read"),
+        ("first: {kind: theorem}\n", "book/claims.yml: first must have exactly"),
+    ],
+)
+def test_a_damaged_list_is_refused_before_any_chapter_is_executed(tiny: Book, listed, said):
+    toc = (tiny.root / "_toc.yml").read_text()
+    tiny.write(claims.SOURCE, listed)
+    assert tiny.run("stale").stdout == "01_a\n"  # nothing is made of it without its page
+    tiny.write("_toc.yml", f"{toc}- file: {claims.PAGE.removesuffix('.md')}\n")
+    tiny.write(claims.PAGE, "# Claims\n")
+    done = tiny.run("stale")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"error: {said}" in done.stderr
+
+
 def test_the_book_s_list_names_sections_chapters_and_tests_that_exist():
     """And for each claim its chapter has evidence in its source."""
     listed = yaml.safe_load((REPOSITORY / claims.SOURCE).read_text())
@@ -162,6 +203,8 @@ def test_the_book_s_list_names_sections_chapters_and_tests_that_exist():
     for name, entry in listed.items():
         assert any(f"({entry['section']})=\n" in text for text in sources.values()), name
         assert re.search(rf"settles=\([^)]*\"{name}\"", sources[entry["chapter"]]), name
+    for section in claims.ROW_SECTIONS.values():
+        assert any(f"({section})=\n" in text for text in sources.values()), section
     for test in (
         test for entry in listed.values() for test in entry["tests"] + [*claims.ROW_TESTS]
     ):
