@@ -32,11 +32,15 @@ def stale(layout: Layout, profile: str) -> None:
 
     The long ones come first: one that starts last keeps the other core waiting.
     """
+    from book.pipeline import claims
     from book.pipeline.cache import cached_path
+    from book.pipeline.chapters import pages
     from book.pipeline.profiles import plan_book
 
     if os.environ.get("PARAMS"):
         raise UsageError("PARAMS goes with 'make chapter'; for the book, choose a PROFILE")
+    if layout.root / claims.PAGE in pages(layout):
+        claims.listed(layout)  # is read only when the book is rendered, long after this
     order = {name: place for place, name in enumerate(LONGEST_FIRST)}
     for run in sorted(
         plan_book(layout, profile), key=lambda run: order.get(run.chapter, len(order))
