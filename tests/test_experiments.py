@@ -15,9 +15,11 @@ from vae_lib.experiments import (
     Setting,
     asides,
     build_model,
+    ledger_folder,
     load_images,
     run_id,
     table_members,
+    work_folder,
 )
 from vae_lib.rows import SIGMA_SQ_INITS, parse_row, row_name
 from vae_lib.training import Member
@@ -250,6 +252,23 @@ def test_every_run_of_a_profile_is_in_one_of_its_ensembles(name):
     assert all(len(members) == profile.ensemble_size for members in ensembles[:-1])
     names = [run_id(profile.setting, member) for member in profile.members]
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_ledgers_of_long_runs_are_the_book_s_and_the_others_are_not(name):
+    """The book has none of the quick ones: whoever runs one changes nothing that it depends on."""
+    folder, work = ledger_folder(PROFILES[name]), work_folder(PROFILES[name])
+    assert work.parent == experiments.REPOSITORY / "_build" / "sweeps"
+    recorded = experiments.REPOSITORY / "book" / "recorded"
+    assert folder == (work if name in ("quick", "celeba-quick") else recorded / work.name)
+
+
+def test_the_folders_of_profiles_differ():
+    assert {work_folder(PROFILES[name]).name for name in ("quick", "celeba-quick")} == {
+        "mnist-quick",
+        "celeba-quick",
+    }
+    assert len({ledger_folder(profile) for profile in PROFILES.values()}) == len(PROFILES)
 
 
 def test_the_paper_s_profile_is_the_paper_s():

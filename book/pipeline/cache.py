@@ -19,6 +19,12 @@ from book.pipeline.stamp import as_markdown
 
 # Raise it when a change to the pipeline changes what an execution yields.
 CACHE_VERSION = 2
+# What reads below book/recorded. A chapter that names none of these depends on no ledger; a test
+# makes sure that the library has no other way there.
+LEDGER_READERS = (
+    *("read_ledger", "read_curve", "read_latents"),  # of vae_lib.results
+    *("recorded_folder", "recorded_profile"),  # of vae_lib.comparison and vae_lib.experiments
+)
 # Where an executed notebook keeps what its page says about how it was made.
 STAMP = "stamp"
 
@@ -27,15 +33,26 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def _digests(layout: Layout, folder: str, pattern: str) -> dict[str, str]:
+    paths = sorted((layout.root / folder).rglob(pattern))
+    return {path.relative_to(layout.root).as_posix(): _digest(path) for path in paths}
+
+
 def library_state(layout: Layout) -> dict[str, str]:
-    """Checksums of what chapters build on in the repository: the library, recorded ledgers.
+    """Checksums of the library that chapters build on.
 
     The whole library counts, not only the modules that a chapter imports: following imports
     would be cheaper to run and easy to get wrong, and then a page shows stale figures.
     """
-    files = sorted((layout.root / "vae_lib").rglob("*.py"))
-    files += sorted((layout.root / "book" / "recorded").rglob("*.csv"))
-    return {str(path.relative_to(layout.root)): _digest(path) for path in files}
+    return _digests(layout, "vae_lib", "*.py")
+
+
+def ledger_state(layout: Layout, notebook: NotebookNode) -> dict[str, str]:
+    """Checksums of the recorded ledgers, for a chapter that reads any; a long run adds to them."""
+    source = "\n".join(cell.source for cell in code_cells(notebook))
+    if not any(name in source for name in LEDGER_READERS):
+        return {}
+    return _digests(layout, "book/recorded", "*.csv")
 
 
 def data_state() -> dict[str, str]:
@@ -55,6 +72,7 @@ def run_key(layout: Layout, run: Run) -> str:
         "python": sys.version,
         "packages": installed(layout.root / "requirements.txt"),
         "library": library_state(layout),
+        "ledgers": ledger_state(layout, run.notebook),
         "data": data_state(),
         "values": run.values,
         "cells": [

@@ -1,5 +1,6 @@
 """A chapter runs again when its outputs could change, and only then."""
 
+import ast
 import copy
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
@@ -12,8 +13,8 @@ from nbformat import NotebookNode
 
 from book.pipeline import cache, packages
 from book.pipeline.cache import data_state, graft, run_key
-from book.pipeline.chapters import code_cells, read_chapter, tags
-from book.pipeline.layout import UsageError
+from book.pipeline.chapters import chapters, code_cells, read_chapter, tags
+from book.pipeline.layout import Layout, UsageError
 from book.pipeline.profiles import Run, plan_run
 from book.pipeline.stage import source_map
 from tests.pipeline.conftest import PARAMETERS, REPOSITORY, Book, code
@@ -47,10 +48,9 @@ def ran(run: Run) -> NotebookNode:
         lambda book: book.write("vae_lib/__init__.py", "x = 1\n"),
         lambda book: book.write("vae_lib/deep/new.py", ""),
         lambda book: book.write("requirements.txt", "two==1\n"),
-        lambda book: book.write("book/recorded/ledger.csv", "a,b\n"),
         lambda book: book.write("book/params/quick.yml", "01_a: {seed: 3}\n"),
     ],
-    ids=["code", "cell", "tag", "library", "module", "package", "ledger", "profile"],
+    ids=["code", "cell", "tag", "library", "module", "package", "profile"],
 )
 def test_what_changes_the_key(tiny: Book, change: Callable[[Book], object]) -> None:
     tiny.chapter(*CELLS)
@@ -65,18 +65,64 @@ def test_what_changes_the_key(tiny: Book, change: Callable[[Book], object]) -> N
         lambda book: book.chapter(CELLS[0], "Other prose.", CELLS[2], "More."),
         lambda book: book.chapter(*CELLS[:2], code("print(sigma_sq)", "hide-input")),
         lambda book: book.write("vae_lib/notes.txt", "x"),
+        lambda book: book.write("book/recorded/ledger.csv", "a,b\n"),
         lambda book: book.write("requirements.txt", "# A comment\n\none==1  # and another\n"),
         lambda book: book.write("requirements.txt", "one==2\n"),
         lambda book: book.write("book/params/paper.yml", "01_a: {seed: 3}\n"),
         lambda book: book.write("book/params/quick.yml", "01_a: {seed: 0}\n"),
     ],
-    ids=["prose", "look", "notes", "comment", "pin", "other profile", "the default"],
+    ids=["prose", "look", "notes", "ledger", "comment", "pin", "other profile", "the default"],
 )
 def test_what_does_not(tiny: Book, change: Callable[[Book], object]) -> None:
     tiny.chapter(*CELLS)
     before = key(tiny)
     change(tiny)
     assert key(tiny) == before
+
+
+@pytest.mark.parametrize("name", cache.LEDGER_READERS)
+def test_ledgers_change_the_key_of_a_chapter_that_reads_them(tiny: Book, name: str) -> None:
+    tiny.chapter(*CELLS, f"Prose about `{name}`.")
+    only_said = key(tiny)
+    tiny.write("book/recorded/a/ledger.csv", "a,b\n")
+    assert key(tiny) == only_said
+    tiny.chapter(*CELLS, code(f"{name}(folder)"))
+    before = key(tiny)
+    tiny.write("book/recorded/a/ledger.csv", "a,b\n1,2\n")
+    after = key(tiny)
+    assert after != before
+    tiny.write("book/recorded/b/curves/r.csv", "1\n")
+    assert key(tiny) not in (before, after)
+
+
+def names_in(node: ast.AST) -> set[str]:
+    """What code calls by name; the names that it imports are found where they are used."""
+    found = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+    return found | {part.attr for part in ast.walk(node) if isinstance(part, ast.Attribute)}
+
+
+def test_no_chapter_can_read_a_ledger_unnoticed() -> None:
+    """What a chapter can call in the library either is a reader or calls none.
+
+    Except the sweep, which no chapter starts, and what writes a row.
+    """
+    readers = {*cache.LEDGER_READERS, "_read_numbers", "parse_ledger"}
+    for path in sorted((REPOSITORY / "vae_lib").rglob("*.py")):
+        if path.name == "sweep.py":
+            continue
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if not readers.isdisjoint(names_in(node)):
+                assert getattr(node, "name", None) in {*readers, "add_row"}, (path.name, node)
+    for name, source in chapters(Layout(REPOSITORY)).items():
+        text = "\n".join(cell.source for cell in code_cells(read_chapter(source)))
+        for word in (
+            "parse_ledger",
+            "vae_lib.sweep",
+            "import sweep",
+            '/ "recorded"',
+            "book/recorded",
+        ):
+            assert word not in text, name
 
 
 def test_a_package_upgraded_by_hand_changes_the_key(
