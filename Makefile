@@ -4,7 +4,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.complete
 PIPELINE := $(PY) -m book.pipeline
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 JOBS ?= 2
 PORT ?= 8000
 PROFILE ?= quick
@@ -41,7 +41,7 @@ help:
 	@echo "                          SCHEDULER=tcp://host:port uses the workers of a Dask cluster"
 	@echo "     test                 the tests, of the library, the pipeline and the built pages"
 	@echo "     lint                 check the style of all code, chapters included"
-	@echo "     bench                time the training code"
+	@echo "     bench                time the code; fails where a row is over its target"
 	@echo "     serve                show the book at http://localhost:$(PORT)"
 	@echo "     clean                delete everything that was built (not the installed packages)"
 	@echo "PYTHON=... chooses the interpreter, JOBS=... how many chapters run side by side ($(JOBS)),"
@@ -52,8 +52,11 @@ setup: $(STAMP)
 # The stamp is written last: an installation that failed half-way is taken up again.
 $(STAMP): requirements.txt constraints.txt pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-	  { echo "error: the book needs Python 3.11 or newer; say which: make PYTHON=/path/to/python" \
+	  { echo "error: the book needs Python 3.11 or 3.12; say which: make PYTHON=/path/to/python" \
 	    >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || \
+	  echo "warning: the packages are pinned for Python 3.11 and 3.12, and this one is newer;" \
+	    "if they do not install, say which: make PYTHON=/path/to/python" >&2
 	@"$(PY)" -c 'import pip' 2>/dev/null || "$(PYTHON)" -m venv --clear "$(VENV)"
 	@echo "Installing the packages of requirements.txt into $(VENV) (some minutes) ..."
 	"$(PY)" -m pip install --quiet --disable-pip-version-check -r requirements.txt \
@@ -71,9 +74,9 @@ book: setup
 	  $(MAKE) --no-print-directory --keep-going $(PARALLEL) $$(sed 's|^|execute/|' _build/stale.txt); }
 	@$(PIPELINE) render
 
-# Printed by the browser that the tests use.
+# Printed by the browser that the tests of the site use.
 pdf: book
-	@$(PY) -m tests.site.chromium
+	@$(PY) -m book.pipeline.chromium
 	@$(PIPELINE) pdf
 
 execute/%: setup
@@ -89,7 +92,7 @@ sweep: setup
 test: setup
 	$(PY) -m pytest -n $(JOBS) --dist worksteal tests --ignore=tests/site
 	$(MAKE) --no-print-directory book
-	$(PY) -m tests.site.chromium
+	$(PY) -m book.pipeline.chromium
 	$(PY) -m pytest -n $(JOBS) --dist loadfile tests/site
 
 CODE := vae_lib tests book/pipeline

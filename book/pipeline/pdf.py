@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from book.pipeline.chapters import pages, read_yaml
-from book.pipeline.layout import BuildError, Layout, write_whole
+from book.pipeline.layout import BuildError, Layout
+from vae_lib.files import write_whole
 
 if TYPE_CHECKING:  # both take long to import, and only this command needs them
     from playwright.sync_api import Page
@@ -29,6 +30,7 @@ VIEWPORT = {
     "height": 900,
 }
 WAIT_MS = 30_000
+DRAWN_MS = 120_000  # surfaces are drawn by the processor, which may be busy
 _PAPER = {
     "format": "A4",
     "print_background": True,
@@ -38,16 +40,27 @@ _NUMBER = (
     '<div style="font: 8pt sans-serif; color: #555; width: 100%; text-align: center">'
     '<span class="pageNumber"></span></div>'
 )
-# Formulas, fonts, lazy pictures and plots are all there.
+# Formulas, fonts, lazy pictures and plots are all there, or an error says which are not. Playwright
+# sets no limit to the time that a script takes.
 _COMPLETE = """
-async () => {
-  document.querySelectorAll("img[loading=lazy]").forEach((image) => { image.loading = "eager"; });
-  await document.fonts.ready;
-  await Promise.all([...document.images].map((image) => image.decode().catch(() => null)));
-  const drawn = (plot) => plot.querySelector(".main-svg") !== null;
-  while (![...document.querySelectorAll(".js-plotly-plot")].every(drawn)) {
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
+async (milliseconds) => {
+  let waitsFor = "its fonts", late = false;
+  const deadline = new Promise((_, reject) => setTimeout(() => {
+    late = true;
+    reject(new Error(`${waitsFor} were not there after ${milliseconds / 1000} seconds`));
+  }, milliseconds));
+  const complete = async () => {
+    document.querySelectorAll("img[loading=lazy]").forEach((image) => { image.loading = "eager"; });
+    await document.fonts.ready;
+    waitsFor = "its pictures";
+    await Promise.all([...document.images].map((image) => image.decode().catch(() => null)));
+    waitsFor = "its plots";
+    const drawn = (plot) => plot.querySelector(".main-svg") !== null;
+    while (!late && ![...document.querySelectorAll(".js-plotly-plot")].every(drawn)) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  };
+  await Promise.race([complete(), deadline]);
 }
 """
 _TITLE = """
@@ -113,11 +126,21 @@ def linked_places(page: "Page", paths: Iterable[Path]) -> dict[Path, set[str]]:
 
 
 def print_page(page: "Page", path: Path, places: Iterable[str]) -> Printed:
-    """Print a built page, once all that it shows is drawn, with names for some places in it."""
-    page.goto(path.resolve().as_uri())
-    page.evaluate(_COMPLETE)
-    page.evaluate(_NAME_PLACES, sorted(places))
-    return Printed(path, page.evaluate(_TITLE), page.pdf(scale=SCALE, **_PAPER))
+    """Print a built page, once all that it shows is drawn, with names for some places in it.
+
+    Raises:
+        BuildError: it is not drawn in time, or cannot be printed for another reason.
+    """
+    from playwright.sync_api import Error
+
+    try:
+        page.goto(path.resolve().as_uri())
+        page.evaluate(_COMPLETE, DRAWN_MS)
+        page.evaluate(_NAME_PLACES, sorted(places))
+        return Printed(path, page.evaluate(_TITLE), page.pdf(scale=SCALE, **_PAPER))
+    except Error as error:
+        reason = error.message.partition("\n")[0]
+        raise BuildError(f"{path.name} could not be printed: {reason}") from None
 
 
 def print_numbers(page: "Page", count: int) -> bytes:
@@ -132,8 +155,7 @@ def _printed_pages(paths: Sequence[Path]) -> tuple[list[Printed], bytes]:
     """Every page on paper, and a document with the numbers to put on them."""
     from playwright.sync_api import Error, sync_playwright
 
-    # The tests know how to find a browser and how to install one.
-    from tests.site.chromium import NoChromium, launch
+    from book.pipeline.chromium import NoChromium, launch
 
     try:
         with sync_playwright() as playwright:
@@ -270,5 +292,6 @@ def write_pdf(layout: Layout, paths: list[Path] | None = None) -> Path:
     metadata = {"Title": str(config["title"])}
     if "author" in config:
         metadata["Author"] = str(config["author"])
-    write_whole(layout.pdf, merge(printed, numbers, metadata))
+    content = merge(printed, numbers, metadata)
+    write_whole(layout.pdf, lambda file: file.write(content))
     return layout.pdf

@@ -148,8 +148,41 @@ def test_a_failed_installation_is_not_taken_for_a_finished_one(place: Path) -> N
     assert not any("book.pipeline" in call for call in calls(place))
 
 
-def test_an_old_interpreter_is_refused(place: Path) -> None:
+# An interpreter that takes itself for one of another version; it installs nothing.
+OTHER_VERSION = """#!/bin/sh
+[ "$1" = -c ] || exit 0
+exec "{python}" -c 'import sys; sys.version_info = {version}; exec(sys.argv[1])' "$2"
+"""
+
+
+@pytest.mark.parametrize(
+    ("version", "accepted", "warned"),
+    [
+        ((3, 10, 14), False, False),
+        ((3, 11, 0), True, False),
+        ((3, 12, 9), True, False),
+        ((3, 13, 0), True, True),
+        ((4, 0, 0), True, True),
+    ],
+)
+def test_an_old_interpreter_is_refused_and_a_new_one_warned_about(
+    place: Path, version: tuple[int, ...], accepted: bool, warned: bool
+) -> None:
+    (place / ".venv" / ".complete").unlink()
+    # The packages of the environment, which is not made anew, install without a failure.
+    (place / ".venv" / "bin" / "python").write_text("#!/bin/sh\nexit 0\n")
+    other = place / "other"
+    other.write_text(OTHER_VERSION.format(python=sys.executable, version=version))
+    other.chmod(0o755)
+    done = make(place, "setup", f"PYTHON={other}")
+    assert done.returncode == (0 if accepted else 2)
+    assert ("error: the book needs Python 3.11 or 3.12" in done.stderr) == (not accepted)
+    assert ("warning: the packages are pinned for Python 3.11 and 3.12" in done.stderr) == warned
+
+
+def test_without_an_interpreter_it_is_said_which_one_is_needed(place: Path) -> None:
     (place / ".venv" / ".complete").unlink()
     done = make(place, "book", "PYTHON=false")
     assert done.returncode == 2
-    assert "needs Python 3.11 or newer" in done.stderr
+    assert "needs Python 3.11 or 3.12" in done.stderr
+    assert "warning" not in done.stderr

@@ -10,8 +10,8 @@ from urllib.parse import unquote, urldefrag
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Response, sync_playwright
 
+from book.pipeline.chromium import launch
 from tests.site.built import SITE, book_pages, served
-from tests.site.chromium import launch
 
 SCHEMES = ("file", "http")
 WIDE = {"width": 1440, "height": 900}

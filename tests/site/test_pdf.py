@@ -89,6 +89,19 @@ def test_a_page_of_the_book_is_printed(site: Path, tmp_path: Path):
     assert "Search this book" not in text
 
 
+def test_a_plot_that_is_never_drawn_is_an_error_that_names_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("book.pipeline.pdf.DRAWN_MS", 300)
+    (tmp_path / "_config.yml").write_text("title: A title\n")
+    page = tmp_path / "undrawn.html"
+    page.write_text('<article><h1>A</h1><div class="js-plotly-plot"></div></article>')
+    reason = r"undrawn\.html could not be printed: .*its plots were not there after 0\.3 seconds"
+    with pytest.raises(BuildError, match=reason):
+        printed(Layout(tmp_path), [page])
+    assert not Layout(tmp_path).pdf.exists()
+
+
 def test_a_page_that_is_not_built_is_named(tmp_path: Path):
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: a\n")
     (tmp_path / "a.md").write_text("# A\n")
@@ -100,7 +113,7 @@ def test_without_a_browser_the_command_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / "_config.yml").write_text("title: A title\n")
-    monkeypatch.setattr("tests.site.chromium.find_chromium", lambda playwright: None)
-    with pytest.raises(BuildError, match=r"python -m tests\.site\.chromium"):
+    monkeypatch.setattr("book.pipeline.chromium.find_chromium", lambda playwright: None)
+    with pytest.raises(BuildError, match=r"python -m book\.pipeline\.chromium"):
         printed(Layout(tmp_path), [tmp_path / "a.html"])
     assert not Layout(tmp_path).pdf.exists()

@@ -1,7 +1,8 @@
-"""Find a Chromium for the tests of the site; ``python -m tests.site.chromium`` installs one.
+"""Find a Chromium that prints the book and tests its pages.
 
-Playwright's own build is preferred. Where it cannot be had, Chromium or Chrome of the system
-serves as well: the tests use nothing that is particular to one build.
+``python -m book.pipeline.chromium`` installs one. Playwright's own build is preferred. Where it
+cannot be had, Chromium or Chrome of the system serves as well: nothing that is particular to one
+build is used.
 """
 
 import os
@@ -16,7 +17,7 @@ from playwright.sync_api import Browser, Error, Playwright, sync_playwright
 _SYSTEM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _INSTALL_SECONDS = 300
 _HOW_TO = (
-    "run `python -m tests.site.chromium`, or install Chromium or Chrome so that one of "
+    "run `python -m book.pipeline.chromium`, or install Chromium or Chrome so that one of "
     f"{', '.join(_SYSTEM_NAMES)} is on the PATH"
 )
 
