@@ -11,12 +11,11 @@ import hashlib
 import math
 import platform
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +34,7 @@ from vae_lib.experiments import (
     run_id,
     work_folder,
 )
+from vae_lib.provenance import checkout, processor
 from vae_lib.rows import row_name
 from vae_lib.training import Member, Trainer, data_mean, generator, train
 from vae_lib.transforms import (
@@ -273,8 +273,8 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
-        # They decode and resize photographs; read, not imported, because that takes seconds.
-        **{name: version(name) for name in ("pillow", "torchvision")},
+        # They decode and resize photographs.
+        **{name: _version(name) for name in ("pillow", "torchvision")},
     }
 
 
@@ -302,23 +302,18 @@ def check_environment(expected: Mapping[str, str]) -> None:
 
 def commit() -> str:
     """The repository's commit, "+changes" if a tracked file of vae_lib differs, or "unknown"."""
+    head, state = checkout(REPOSITORY, below="vae_lib")
+    return head + ("+changes" if state == "changed" else "")
 
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(REPOSITORY), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
+def _version(package: str) -> str:
+    """Of a package as it is installed: read, not imported, because that can take seconds."""
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "vae_lib")
-        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"  # a sweep of MNIST does without
 
 
 def _device_name(device: str) -> str:
-    if torch.device(device).type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return "cpu"
+    on_gpu = torch.device(device).type == "cuda"
+    return torch.cuda.get_device_name(device) if on_gpu else processor()

@@ -1,8 +1,6 @@
 """How a page was made: recorded when its chapter is executed, shown folded at the page's end."""
 
-import os
 import platform
-import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,47 +9,10 @@ from typing import Any
 from book.pipeline.packages import installed
 from book.pipeline.parameters import as_text
 from book.pipeline.profiles import Run
+from vae_lib.provenance import checkout, processor
 
-UNKNOWN = "unknown"
 # Those on which a number or a figure of a page depends; the tests compare it with the library.
 COMPUTING = ("torch", "numpy", "scipy", "scikit-learn", "joblib", "pillow", "matplotlib", "plotly")
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    """What git prints, or None where there is no git, no repository or no commit.
-
-    git's own variables are dropped: in a hook they may point at another repository.
-    """
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
-    try:
-        done = subprocess.run(command, env=environment, capture_output=True, check=False)
-    except OSError:
-        return None
-    return None if done.returncode else done.stdout.decode(errors="replace")
-
-
-def commit(root: Path) -> tuple[str, str]:
-    """The commit that is checked out at ``root``, and whether tracked files differ from it.
-
-    The second is ``clean`` or ``changed``. Both are ``unknown`` where ``root`` is not the top of
-    a repository; one that encloses it says nothing about the book.
-    """
-    described = _git(root, "rev-parse", "--show-prefix", "HEAD")
-    status = _git(root, "status", "--porcelain", "--untracked-files=no")
-    if described is None or status is None or not described.startswith("\n"):
-        return UNKNOWN, UNKNOWN
-    return described.strip(), "changed" if status.strip() else "clean"
-
-
-def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The name of the processor's model; where the system does not tell it, its architecture."""
-    try:
-        lines = cpuinfo.read_text(errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(filter(None, names), platform.processor() or platform.machine() or UNKNOWN)
 
 
 def collect(root: Path, run: Run, *, threads: str) -> dict[str, Any]:
@@ -60,7 +21,7 @@ def collect(root: Path, run: Run, *, threads: str) -> dict[str, Any]:
     ``threads`` is the number that the kernel may use. Whoever executes the run adds ``seconds``.
     """
     versions = installed(root / "requirements.txt")
-    head, tree = commit(root)
+    head, tree = checkout(root)
     return {
         "parameters": [
             {"name": p.name, "value": run.values[p.name], "default": p.default, "unit": p.unit}

@@ -59,6 +59,9 @@ class Book:
         self.write("vae_lib/_sources.py", "class DataError(RuntimeError): pass\n")
         self.write("vae_lib/identity.py", "def data_sets(): return {}\n")
         self.write("vae_lib/data.py", "")
+        # These are the pipeline's own too; where it is run, this folder comes first on the path.
+        self.write("vae_lib/files.py", (REPOSITORY / "vae_lib" / "files.py").read_text())
+        self.write("vae_lib/provenance.py", (REPOSITORY / "vae_lib" / "provenance.py").read_text())
         self.write("book/intro.md", "# Tiny\n\nNothing is computed here.\n")
         self.write("book/params/quick.yml", "{}\n")
         self.chapter(code(PARAMETERS, "parameters"), code("print(sigma_sq, seed)"))

@@ -2,14 +2,11 @@
 
 import ast
 import json
-import os
 import platform
-import subprocess
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import nbformat
-import pytest
 
 from book.pipeline.cache import STAMP, graft, run_key
 from book.pipeline.chapters import read_chapter
@@ -17,8 +14,9 @@ from book.pipeline.execute import KERNEL_ENVIRONMENT
 from book.pipeline.packages import pinned
 from book.pipeline.profiles import plan_run
 from book.pipeline.stage import source_map
-from book.pipeline.stamp import COMPUTING, as_markdown, changed, collect, commit, processor
+from book.pipeline.stamp import COMPUTING, as_markdown, changed, collect
 from tests.pipeline.conftest import PARAMETERS, REPOSITORY, Book, code
+from vae_lib.provenance import checkout, processor
 
 UNITS = "n: int = 3  # in [1, 9] images: those used\ndevice: str = 'cpu'  # in {cpu, cuda}: where\n"
 # They draw bars, show outputs or fetch files; no number depends on them.
@@ -31,49 +29,6 @@ NOT_COMPUTING = {
     "torchvision",
     "distributed",  # moves tasks to where they run
 }
-
-
-def git(root: Path, *arguments: str) -> None:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    identity = ["-c", "user.name=A", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
-    command = ["git", "-C", str(root), *identity, *arguments]
-    subprocess.run(command, env=kept, check=True, capture_output=True)
-
-
-@pytest.fixture
-def repository(tiny: Book) -> Book:
-    git(tiny.root, "init")
-    git(tiny.root, "add", "requirements.txt")
-    git(tiny.root, "commit", "-m", "one")
-    return tiny
-
-
-def test_the_commit_is_that_of_the_book(repository: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    head, tree = commit(repository.root)
-    assert (len(head), tree) == (40, "clean")  # although files lie there that git does not track
-    repository.write("requirements.txt", "one==2\n")
-    assert commit(repository.root) == (head, "changed")
-    assert commit(repository.layout.book) == ("unknown", "unknown"), (
-        "it is not the top of the repository"
-    )
-    monkeypatch.setenv("GIT_DIR", str(repository.root / "nowhere"))
-    assert commit(repository.root) == (head, "changed")
-    monkeypatch.setenv("PATH", "")
-    assert commit(repository.root) == ("unknown", "unknown")
-
-
-def test_without_a_repository_or_a_commit_it_is_unknown(tiny: Book) -> None:
-    assert commit(tiny.root) == ("unknown", "unknown")
-    git(tiny.root, "init")
-    assert commit(tiny.root) == ("unknown", "unknown")
-
-
-def test_the_processor_is_named(tmp_path: Path) -> None:
-    info = tmp_path / "cpuinfo"
-    info.write_text("processor\t: 0\nmodel name\t: A chip @ 2 GHz\n\nmodel name\t: Another\n")
-    assert processor(info) == "A chip @ 2 GHz"
-    info.write_text("processor\t: 0\nmodel name\t:\n")
-    assert processor(info) == processor(tmp_path / "none") != ""
 
 
 def test_it_holds_what_the_run_was_given(tiny: Book) -> None:
@@ -94,6 +49,10 @@ def test_it_holds_what_the_run_was_given(tiny: Book) -> None:
     assert (stamp["profile"], stamp["device"]) == ("other", "cpu")
     assert list(stamp["packages"]) == ["numpy"]
     assert stamp["python"] == platform.python_version()
+    assert (stamp["commit"], stamp["tree"]) == ("unknown", "unknown")  # there is no repository
+    assert stamp["processor"] == processor()
+    real = collect(REPOSITORY, run, threads="1")
+    assert (real["commit"], real["tree"]) == checkout(REPOSITORY)
     for private in (str(tiny.root), platform.node(), str(Path.home())):
         assert private not in json.dumps(stamp)
     lines = as_markdown({**stamp, "seconds": 2.25}).splitlines()
