@@ -26,6 +26,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tests.network import away
 from vae_lib import _celeba_sources, _sources, celeba, data, files, identity, transforms
 from vae_lib.celeba import DataError, load_celeba
 
@@ -440,6 +441,15 @@ def test_the_array_is_mapped_and_not_read(faces, root, monkeypatch):
     assert array.ctypes.data == images.data_ptr()  # no copy was made of it
 
 
+def replace_in_its_size(path: Path) -> None:
+    """By another image, in a file that is as long: what follows a JPEG's end is not read."""
+    size = path.stat().st_size
+    photograph(7).save(path, quality=30)
+    with path.open("ab") as file:
+        file.write(bytes(size - path.stat().st_size))
+    assert path.stat().st_size == size
+
+
 @pytest.mark.parametrize(
     ("change", "numbers"),
     [
@@ -447,8 +457,9 @@ def test_the_array_is_mapped_and_not_read(faces, root, monkeypatch):
         (lambda folder: (folder / file_name(2)).unlink(), [1, 3, 4, 5]),
         (lambda folder: (folder / file_name(5)).rename(folder / file_name(0)), [0, 1, 2, 3, 4]),
         (lambda folder: photograph(7).save(folder / file_name(1), quality=30), [1, 2, 3, 4, 5]),
+        (lambda folder: replace_in_its_size(folder / file_name(1)), [1, 2, 3, 4, 5]),
     ],
-    ids=["one more", "one less", "renamed", "replaced"],
+    ids=["one more", "one less", "renamed", "replaced", "replaced by one of equal size"],
 )
 def test_a_changed_folder_is_not_served_from_the_old_cache(faces, root, change, numbers):
     old = load_celeba(folder=faces, root=root, size=SIZE).images.clone()
@@ -984,6 +995,60 @@ def test_an_extraction_that_was_interrupted_is_said(official, root):
         celeba.download(root)
     assert str(extracted) in str(caught.value)
     assert file_name(2) in str(caught.value)
+    # Whoever reads the images is told the same, and what to do.
+    with pytest.raises(DataError) as told:
+        _celeba_sources.find(None, root / "CelebA")
+    assert str(told.value) == str(caught.value)
+    assert "run `python -m vae_lib.data --celeba` again" in str(told.value)
+
+
+class Host:
+    """In the place of the host: gives the lists of ``official``, and an archive."""
+
+    def __init__(self, official: Path, archive: Path) -> None:
+        self.official = official
+        self.archive = archive
+
+    def __call__(self, _: str, folder: str, name: str, __: str) -> None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        given = self.archive if name.endswith(".zip") else self.official / "celeba" / name
+        shutil.copy(given, Path(folder) / name)
+
+
+def test_an_archive_cannot_write_outside_its_folder(official, root, tmp_path, monkeypatch):
+    """Only the network is replaced; torchvision extracts as it does."""
+    archive = tmp_path / "img_align_celeba.zip"
+    images = official / "celeba" / "img_align_celeba"
+    members = [f"img_align_celeba/{path.name}" for path in sorted(images.iterdir())]
+    strange = ["../escaped.jpg", "img_align_celeba/../../../escaped.jpg", f"{tmp_path}/escaped.jpg"]
+    with zipfile.ZipFile(archive, "w") as file:
+        for member in [*members, *strange]:
+            file.writestr(member, (images / file_name(1)).read_bytes())
+        assert file.namelist()[-3:] == strange
+    module = sys.modules[_sources.torchvision_datasets().CelebA.__module__]
+    monkeypatch.setattr(module, "download_file_from_google_drive", Host(official, archive))
+    before = {*tmp_path.rglob("*")}
+    celeba.download(root)
+    folder = root / "CelebA" / "official" / "celeba"
+    made = {*tmp_path.rglob("*")} - before
+    assert {folder / member for member in members} <= made
+    assert all(folder in (path, *path.parents) or path in folder.parents for path in made)
+    assert load_celeba(root=root, size=SIZE).origin == "CelebA's 5 images"
+
+
+def test_an_extraction_that_was_interrupted_is_taken_up(official, root, tmp_path, monkeypatch):
+    """As the message says: the folder is deleted, and the download asked for again."""
+    archive = Path(shutil.make_archive(str(tmp_path / "all"), "zip", official / "celeba"))
+    module = sys.modules[_sources.torchvision_datasets().CelebA.__module__]
+    monkeypatch.setattr(module, "download_file_from_google_drive", Host(official, archive))
+    celeba.download(root)
+    extracted = root / "CelebA" / "official" / "celeba" / "img_align_celeba"
+    (extracted / file_name(COUNT)).unlink()
+    with pytest.raises(DataError, match="delete that folder"):
+        load_celeba(root=root, size=SIZE)
+    shutil.rmtree(extracted)
+    celeba.download(root)
+    assert load_celeba(root=root, size=SIZE).origin == "CelebA's 5 images"
 
 
 def test_a_download_that_fails_says_why_and_what_to_do(root, monkeypatch):
@@ -1121,7 +1186,7 @@ def test_the_real_sample(tmp_path, monkeypatch, make_generator):
     except DataError as error:
         if "cannot be fetched" not in str(error):
             raise
-        pytest.skip(str(error))
+        away(str(error))
     # A cache of its own, so that the images are decoded, and no official download is preferred.
     kept = _sources.cache_folder() / "CelebA" / f"sample-{_celeba_sources._WHEEL_SHA256[:8]}.whl"
     (tmp_path / "CelebA").mkdir()
@@ -1151,7 +1216,9 @@ def test_other_images_have_another_identity(faces, root, wheel, monkeypatch):
     monkeypatch.setenv("VAE_LIB_DATA", str(root))
     before = named(faces)
     assert named(faces) == before != named(None)
-    (faces / "000001.jpg").unlink()
+    replace_in_its_size(faces / file_name(1))
+    assert named(faces) != before
+    (faces / file_name(1)).unlink()
     assert named(faces) != before
     with pytest.raises(DataError, match=r"missing does not exist"):
         named(faces / "missing")

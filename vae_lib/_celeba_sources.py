@@ -52,13 +52,14 @@ def find(folder: str | os.PathLike[str] | None, cache: Path) -> Source:
     """The set of images that :func:`vae_lib.celeba.load_celeba` reads.
 
     Raises:
-        DataError: a folder is named, and is missing or something else.
+        DataError: a folder is named, and is missing or something else; or the official download
+            was interrupted.
     """
     named = folder or os.environ.get("VAE_LIB_CELEBA")
     if named:
         return _in_folder(Path(named).expanduser().resolve())
-    if (cache / "official" / "celeba" / "img_align_celeba").is_dir():
-        return _in_folder(cache / "official")
+    if _extracted(cache / "official").is_dir():
+        return _official(cache / "official", ours=True)
     return Source(
         f"sample-{_WHEEL_SHA256[:8]}", SAMPLE_SIZE, _SAMPLE_ORIGIN, lambda: _sample(cache)
     )
@@ -81,15 +82,7 @@ def download(root: str | os.PathLike[str] | None = None) -> None:
             f"torchvision could not download CelebA to {folder} ({type(error).__name__}: {reason});"
             " fetch it by hand, and set VAE_LIB_CELEBA to its folder"
         ) from error
-    # torchvision takes the folder of an interrupted extraction for a whole one.
-    extracted = folder / "celeba" / "img_align_celeba"
-    present = {path.name for path in extracted.iterdir()}
-    missing = [name for name in data.filename if name not in present]
-    if missing:
-        raise DataError(
-            f"{extracted} lacks {len(missing):,} images, {missing[0]} first: its extraction was "
-            "interrupted; delete that folder, and run the same command again"
-        )
+    _refuse_half_extracted(_extracted(folder), data.filename)
 
 
 _SAMPLE_ORIGIN = f"the sample of images 1 to {SAMPLE_SIZE} ({_WHEEL})"
@@ -129,10 +122,7 @@ def _in_folder(folder: Path) -> Source:
     if not folder.is_dir():
         raise DataError(f"the folder of CelebA's images {folder} does not exist")
     for parent in (folder, folder.parent):
-        if (parent / "celeba" / "img_align_celeba").is_dir() and folder in (
-            parent,
-            parent / "celeba",
-        ):
+        if _extracted(parent).is_dir() and folder in (parent, parent / "celeba"):
             return _official(parent)
     names = sorted(path.name for path in folder.glob("*.jpg"))
     if len(names) < 2:
@@ -145,8 +135,11 @@ def _in_folder(folder: Path) -> Source:
     return Source(f"folder-{_listing(folder, names)}", len(names), origin, lambda: _at_hand(images))
 
 
-def _official(root: Path) -> Source:
-    """The official layout, read by torchvision, which verifies the lists."""
+def _official(root: Path, *, ours: bool = False) -> Source:
+    """The official layout, read by torchvision, which verifies the lists.
+
+    ``ours``: :func:`download` has made it, and can make it again.
+    """
     official = torchvision_datasets().CelebA
     folder = root / "celeba"
     for *_, name in official.file_list:
@@ -164,11 +157,29 @@ def _official(root: Path) -> Source:
         raise DataError(
             f"torchvision does not accept {folder}: {damaged or 'a list'} is damaged ({error})"
         ) from error
+    if ours:
+        _refuse_half_extracted(_extracted(root), data.filename)
     images = Images(data.filename, lambda i: data[i][0])
-    key = f"official-{_listing(folder / 'img_align_celeba', data.filename)}"
+    key = f"official-{_listing(_extracted(root), data.filename)}"
     return Source(
         key, len(data.filename), f"CelebA's {len(data.filename):,} images", lambda: _at_hand(images)
     )
+
+
+def _extracted(root: Path) -> Path:
+    """Where torchvision has the images of the official layout."""
+    return root / "celeba" / "img_align_celeba"
+
+
+def _refuse_half_extracted(folder: Path, names: Sequence[str]) -> None:
+    """torchvision takes the folder of an interrupted extraction for a whole one."""
+    present = {path.name for path in folder.iterdir()}
+    missing = [name for name in names if name not in present]
+    if missing:
+        raise DataError(
+            f"{folder} lacks {len(missing):,} images, {missing[0]} first: its extraction was "
+            "interrupted; delete that folder, and run `python -m vae_lib.data --celeba` again"
+        )
 
 
 @contextmanager
@@ -177,11 +188,16 @@ def _at_hand(images: Images) -> Iterator[Images]:
 
 
 def _listing(folder: Path, names: Sequence[str]) -> str:
-    """A short hash of names and sizes: a folder that changes is not taken for its old self."""
+    """A short hash of names, sizes and times: a changed folder is not taken for its old self.
+
+    To hash what is in the files would take minutes. The price is that a copy whose files have
+    other times counts as another folder.
+    """
     digest = hashlib.sha256()
     for name in names:
         try:
-            digest.update(f"{name} {(folder / name).stat().st_size}\n".encode())
+            found = (folder / name).stat()
+            digest.update(f"{name} {found.st_size} {found.st_mtime_ns}\n".encode())
         except OSError as error:
             raise DataError(f"{folder / name} cannot be read ({error.strerror})") from error
     return digest.hexdigest()[:12]
