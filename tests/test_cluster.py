@@ -1,5 +1,7 @@
 """Sweeps on a real Dask cluster of this machine: a scheduler and workers in processes."""
 
+import errno
+import importlib.metadata
 import json
 import os
 import shutil
@@ -8,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from distributed import LocalCluster
 
 from tests.processes import SECONDS, wait_for
 from tests.test_sweep import IDS, REPOSITORY, TINY, repeated, run
-from vae_lib import engines, results, runs, sweep
+from vae_lib import engines, progress, results, runs, sweep
 from vae_lib.engines import EngineError
 from vae_lib.runs import WorkerError
 
@@ -135,17 +137,33 @@ def in_background(folder: Path, address: str) -> subprocess.Popen:
     )
 
 
-def test_a_cluster_writes_what_a_process_writes(reference, cluster, tmp_path, capfd):
-    """To the bit, by two workers; and the bar hears from them."""
+def test_a_cluster_writes_what_a_process_writes(reference, cluster, tmp_path, monkeypatch):
+    """To the bit, by two workers; and the bar hears from them before any ensemble has ended."""
+    counts: list[int] = []
+
+    @contextmanager
+    def bar(total: int, count, *, enabled: bool):
+        add_row = results.add_row
+
+        def counting(*arguments, **more) -> None:
+            counts.append(count())
+            add_row(*arguments, **more)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(results, "add_row", counting)
+            yield
+        counts.append(count())
+
+    monkeypatch.setattr(progress, "bar", bar)
     cluster.add_worker()
     cluster.add_worker()
-    rows = sweep.sweep(
-        TINY, folder=tmp_path / "ledger", work=tmp_path / "work", scheduler=cluster.address
-    )
+    rows = run(tmp_path, scheduler=cluster.address)
     assert {row["run"] for row in rows} == set(IDS)
     assert repeated(tmp_path) == repeated(reference)
-    assert "100%" in capfd.readouterr().err
     assert list((tmp_path / "work").iterdir()) == []
+    # Four epochs of two members an ensemble; its last count arrives before its result.
+    assert all(8 <= count <= 16 for count in counts[:2])
+    assert counts[2:] == [16, 16, 16]
 
 
 def test_what_a_killed_worker_had_is_done_by_another(reference, cluster, tmp_path):
@@ -205,22 +223,67 @@ def test_a_worker_with_other_code_is_refused(cluster, tmp_path):
     assert not (tmp_path / "work").exists()
 
 
-def test_tasks_that_fail_together_end_the_sweep():
-    """In threads of this process; joblib's own backend for Dask could wait for ever here."""
+@pytest.fixture(scope="module")
+def here() -> Iterator[LocalCluster]:
+    """A scheduler and two workers in threads of this process."""
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as both:
+        yield both
+
+
+def test_tasks_that_fail_together_end_the_sweep(here):
+    """joblib's own backend for Dask could wait for ever here."""
 
     def fail(number: int) -> None:
         raise ArithmeticError(number)
 
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
-    ) as both:
-        for _ in range(10):
-            with (
-                pytest.raises(ArithmeticError),
-                engines.cluster(both.scheduler_address) as (parallel, _, _),
-                engines.started(parallel, [joblib.delayed(fail)(n) for n in range(4)]) as ended,
-            ):
-                list(ended)
+    for _ in range(10):
+        with (
+            pytest.raises(ArithmeticError),
+            engines.cluster(here.scheduler_address, names=[]) as engine,
+            engines.started(engine.parallel, map(joblib.delayed(fail), range(4))) as ended,
+        ):
+            list(ended)
+
+
+def test_a_task_that_runs_out_of_time_is_not_taken_for_a_lack_of_workers(here):
+    """A network's folder of images says ETIMEDOUT, which Python raises as a TimeoutError."""
+
+    def read() -> None:
+        raise OSError(errno.ETIMEDOUT, "Connection timed out", "images")
+
+    with (
+        pytest.raises(TimeoutError, match="timed out: 'images'"),
+        engines.cluster(here.scheduler_address, names=[]) as engine,
+        engines.started(engine.parallel, [joblib.delayed(read)()]) as ended,
+    ):
+        list(ended)
+
+
+def test_the_count_is_of_the_sweeps_own_ensembles(here, tmp_path):
+    """While the tasks run; other sweeps on the same scheduler tell theirs to the same topic."""
+    gate = tmp_path / "gate"
+
+    def work(tell) -> None:
+        tell("of another sweep", 5)
+        tell("one", 2)
+        tell("two", 3)
+        tell("one", 4)
+        wait_for(gate.exists)
+
+    with (
+        engines.cluster(here.scheduler_address, names=["one", "two", "waits"]) as engine,
+        engines.started(engine.parallel, [joblib.delayed(work)(engine.tell)]) as ended,
+    ):
+        seen = []
+        wait_for(lambda: seen.append(engine.count()) or seen[-1] == 7)
+        assert set(seen) <= {0, 2, 5, 7}
+        engine.forget("one")
+        assert engine.count() == 3
+        gate.touch()
+        list(ended)
+        assert engine.count() == 3
 
 
 def test_what_a_worker_must_share_is_compared(monkeypatch):
@@ -231,8 +294,20 @@ def test_what_a_worker_must_share_is_compared(monkeypatch):
             runs.check_environment({**here, name: "other"})
     # A copy without git does not know its commit; its code is compared all the same.
     runs.check_environment({**here, "commit": "unknown"})
-    monkeypatch.setattr(runs, "commit", lambda: "unknown")
-    runs.check_environment(here)
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "commit", lambda: "unknown")
+        runs.check_environment(here)
+    # A machine may lack the packages that only photographs need.
+    monkeypatch.setattr(importlib.metadata.Distribution, "from_name", missing)
+    bare = runs.environment()
+    assert bare == {**here, "pillow": "absent", "torchvision": "absent"}
+    runs.check_environment(bare)
+    with pytest.raises(WorkerError, match=r": pillow absent here and \d.*; torchvision absent her"):
+        runs.check_environment(here)
+
+
+def missing(name: str) -> None:
+    raise importlib.metadata.PackageNotFoundError(name)
 
 
 def test_a_cluster_without_workers_is_said(cluster, tmp_path, monkeypatch):

@@ -1,11 +1,11 @@
 """Sweeps of tiny networks: what is recorded, and what survives kills, damage and company."""
 
-import os
 import shutil
 import signal
 import subprocess
 import sys
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import torch
 from joblib.externals.loky import get_reusable_executor
 
 from tests.oracles import EPS
-from vae_lib import checkpoints, experiments, results, runs, sweep, transforms
+from vae_lib import checkpoints, experiments, progress, results, runs, sweep, transforms
 from vae_lib.checkpoints import CheckpointError
 from vae_lib.data import load_mnist
 from vae_lib.evaluation import EVALUATION_SEED, evaluate, importance_bound
@@ -226,8 +226,44 @@ def test_a_second_call_runs_nothing_and_leaves_the_ledger_as_it_is(reference, mo
     assert files(reference / "ledger") == before
 
 
-def test_when_it_is_through_no_checkpoint_is_left(reference):
-    assert not [name for name in files(reference / "work") if name.endswith(".npz")]
+def test_when_it_is_through_neither_checkpoints_nor_counts_are_left(reference):
+    """Or the bar of a sweep that begins anew would begin at its end."""
+    assert list((reference / "work").iterdir()) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_bar_hears_from_the_ensembles_and_goes_on_where_it_was(tmp_path, monkeypatch, workers):
+    """Two ensembles of four epochs and two members."""
+    counts: list[list[int]] = []
+
+    @contextmanager
+    def bar(total, count, *, enabled):
+        assert (total, enabled) == (16, False)
+        add_row, before = results.add_row, count()
+        here = [before]
+        counts.append(here)
+
+        def counting(*arguments, **more):
+            here.append(count())
+            add_row(*arguments, **more)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(results, "add_row", counting)
+            yield
+        here.append(count())
+
+    monkeypatch.setattr(progress, "bar", bar)
+    interrupted(tmp_path, monkeypatch, epochs=5)
+    assert counts == [[0, 8, 8]]
+    try:
+        run(tmp_path, workers=workers)
+    finally:
+        if workers > 1:
+            get_reusable_executor().shutdown(wait=True)
+    assert counts[1:] == [[8 + 2, 16, 16, 16]]
+    shutil.rmtree(tmp_path / "ledger")
+    run(tmp_path)
+    assert counts[2:] == [[0, 8, 8, 16, 16, 16]]
 
 
 def test_rows_of_other_profiles_stay_and_are_not_returned(reference, tmp_path):
@@ -570,17 +606,6 @@ def test_the_command_can_be_interrupted_and_repeated(command, tmp_path, monkeypa
         assert command() == 130
     assert "the same command goes on from here" in capsys.readouterr().err
     assert command() == 0
-
-
-def test_the_commit_is_that_of_the_repository_or_unknown(tmp_path, monkeypatch):
-    found = runs.commit().removesuffix("+changes")
-    expected = subprocess.run(
-        ["git", "-C", str(REPOSITORY), "cat-file", "-t", found], capture_output=True, text=True
-    )
-    assert found == "unknown" or expected.stdout == "commit\n"
-    monkeypatch.setattr(runs, "REPOSITORY", tmp_path)
-    monkeypatch.setitem(os.environ, "GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert runs.commit() == "unknown"
 
 
 @pytest.mark.parametrize("allowed", [False, True])

@@ -36,12 +36,14 @@ class Engine(NamedTuple):
     Attributes:
         parallel: takes tasks of ``joblib.delayed``, and yields what each returns when it ends.
         tell: for workers: see :func:`vae_lib.runs.run_ensemble`.
-        count: the sum of what was told.
+        count: the sum of what was told, of the ensembles that the engine was given by name.
+        forget: drops the count of one of them: it is through.
     """
 
     parallel: joblib.Parallel
     tell: Callable[[str, int], None]
     count: Callable[[], int]
+    forget: Callable[[str], None]
 
 
 @contextmanager
@@ -79,7 +81,12 @@ def processes(workers: int, *, work: Path, names: Sequence[str]) -> Iterator[Eng
     parallel = joblib.Parallel(n_jobs=workers, batch_size=1, return_as="generator_unordered")
     tell = partial(progress.tell_file, work)
     try:
-        yield Engine(parallel, tell, partial(progress.read_files, work, names))
+        yield Engine(
+            parallel,
+            tell,
+            partial(progress.read_files, work, names),
+            partial(progress.forget_file, work),
+        )
     except TerminatedWorkerError:
         raise EngineError(
             "a worker was killed, perhaps for want of memory; the same command goes on from the "
@@ -88,9 +95,10 @@ def processes(workers: int, *, work: Path, names: Sequence[str]) -> Iterator[Eng
 
 
 @contextmanager
-def cluster(scheduler: str) -> Iterator[Engine]:
+def cluster(scheduler: str, *, names: Sequence[str]) -> Iterator[Engine]:
     """The workers of the Dask scheduler at ``tcp://host:port``.
 
+    What the workers tell of other names belongs to other sweeps on the same scheduler.
     A task whose worker dies is given to another by Dask itself.
 
     Raises:
@@ -111,21 +119,27 @@ def cluster(scheduler: str) -> Iterator[Engine]:
             f"there is no Dask scheduler at {scheduler!r} ({error}); give its address as "
             "tcp://host:port, as `dask scheduler` prints it"
         ) from None
-    counts: dict[str, int] = {}
+    counts = dict.fromkeys(names, 0)
 
     def told(event: tuple[float, tuple[str, int]]) -> None:
         _, (name, count) = event
-        counts[name] = count
+        if name in counts:
+            counts[name] = count
 
     try:
         with client, joblib.parallel_config(backend=_DaskBackend(client)):
-            client.wait_for_workers(1, timeout=WORKERS_SECONDS)
+            _wait_for_workers(client, scheduler)
             client.subscribe_topic(progress.TOPIC, told)
             # All at once: how many workers there will be is not known.
             parallel = joblib.Parallel(
                 batch_size=1, pre_dispatch="all", return_as="generator_unordered"
             )
-            yield Engine(parallel, progress.tell_cluster, lambda: sum(counts.values()))
+            yield Engine(
+                parallel,
+                progress.tell_cluster,
+                lambda: sum(list(counts.values())),  # a list: the bar has a thread of its own
+                lambda name: counts.pop(name, None),
+            )
     except (CancelledError, CommClosedError) as error:
         raise EngineError(
             f"the Dask scheduler at {scheduler} was lost ({error}); what had ended is in the "
@@ -136,6 +150,11 @@ def cluster(scheduler: str) -> Iterator[Engine]:
             f"the workers that were given one ensemble died, one after the other ({error}); "
             "what had ended is in the ledger"
         ) from None
+
+
+def _wait_for_workers(client: Client, scheduler: str) -> None:
+    try:
+        client.wait_for_workers(1, timeout=WORKERS_SECONDS)
     except TimeoutError as error:
         raise EngineError(
             f"the Dask scheduler at {scheduler} has no workers, and none came in "

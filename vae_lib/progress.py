@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
 
+from vae_lib.files import write_whole
+
 TOPIC = "vae_lib.sweep"  # of the events on a cluster
+REFRESH_SECONDS = 1.0
 
 
 def tell_file(folder: Path, name: str, count: int) -> None:
-    """Leave the count of an ensemble in a file of ``folder``, for :func:`read_files`."""
-    beside = folder / f".{name}.progress.partial"
-    beside.write_text(str(count))
-    beside.replace(_counter(folder, name))  # who reads meanwhile finds the old count, not none
+    """Leave the count of an ensemble in a file of ``folder``, for :func:`read_files`.
+
+    Another sweep may tell the same name. Where nothing can be written nothing is told: no sweep
+    is to end because of its bar.
+    """
+    with contextlib.suppress(OSError):
+        write_whole(_counter(folder, name), lambda file: file.write(str(count).encode()))
 
 
 def read_files(folder: Path, names: Sequence[str]) -> int:
     """The sum of the counts that :func:`tell_file` left for some ensembles."""
     return sum(_read(_counter(folder, name)) for name in names)
+
+
+def forget_file(folder: Path, name: str) -> None:
+    """Delete what :func:`tell_file` left for an ensemble, if anything."""
+    with contextlib.suppress(OSError):
+        _counter(folder, name).unlink()
 
 
 def tell_cluster(name: str, count: int) -> None:
@@ -31,15 +43,15 @@ def tell_cluster(name: str, count: int) -> None:
     get_worker().log_event(TOPIC, (name, count))
 
 
-@contextmanager
-def bar(total: int, finished: int, count: Callable[[], int], *, enabled: bool) -> Iterator[None]:
-    """A bar, with the time left, at ``finished`` plus what ``count`` returns, each second."""
+@contextlib.contextmanager
+def bar(total: int, count: Callable[[], int], *, enabled: bool) -> Iterator[None]:
+    """A bar, with the time left, at what ``count`` returns, each second."""
     stop = threading.Event()
-    with tqdm(total=total, initial=finished + count(), unit="epoch", disable=not enabled) as shown:
+    with tqdm(total=total, initial=count(), unit="epoch", disable=not enabled) as shown:
 
         def follow() -> None:
-            while not stop.wait(1.0):
-                shown.n = finished + count()
+            while not stop.wait(REFRESH_SECONDS):
+                shown.n = count()
                 shown.refresh()
 
         thread = threading.Thread(target=follow, daemon=True)
@@ -59,5 +71,5 @@ def _counter(folder: Path, name: str) -> Path:
 def _read(path: Path) -> int:
     try:
         return int(path.read_text())
-    except (FileNotFoundError, ValueError):  # not begun, or lost with the power
+    except (OSError, ValueError):  # not begun, not to be read, or lost with the power
         return 0

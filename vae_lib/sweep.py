@@ -100,12 +100,12 @@ def sweep(
     )
     names = [ensemble_id(profile.setting, members) for members in pending]
     if scheduler:
-        engine = engines.cluster(scheduler)
+        engine = engines.cluster(scheduler, names=names)
     else:
         engine = engines.processes(workers, work=work or work_folder(profile), names=names)
     with (
-        engine as (parallel, tell, count),
-        progress.bar(total, finished, count, enabled=show_progress),
+        engine as (parallel, tell, count, forget),
+        progress.bar(total, lambda: finished + count(), enabled=show_progress),
     ):
         tasks = [
             joblib.delayed(_numbered)(place, partial(run, members, tell=tell))
@@ -116,6 +116,8 @@ def sweep(
                 for row, curve, latents in found:
                     results.add_row(folder, row, curve=curve, latents=latents)
                 checkpoint_path(profile, pending[place], work=work).unlink(missing_ok=True)
+                forget(names[place])
+                finished += profile.setting.epochs * len(pending[place])
     wanted = {run_id(profile.setting, member) for member in profile.members}
     return [row for row in results.read_ledger(folder) if row["run"] in wanted]
 
