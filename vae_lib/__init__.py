@@ -1,15 +1,16 @@
 """Closed forms, landscapes and training for the study of posterior collapse.
 
-Data flows one way, and a module imports only from its left::
+Data flows one way. A module imports only from the lines above its own, and from what stands to the
+left of an arrow on its own line::
 
-    data -> spectrum -> ppca -> { linear_vae -> linear_training, landscape -> stationary }
-    data -> transforms -> vae, convolutional, collapse -> training -> experiments -> sweep
-                                                   -> evaluation, generation -> sweep
-    files -> checkpoints, results -> sweep
-    rows, ppca -> { poster, prediction } -> comparison -> agreement
-    adam: the pace at which its memory lets a learned noise variance climb
-    streaming: spectra of data that do not fit into memory
-    all of these -> claims, figures -> chapters
+    tools     checks, files, provenance, rows, tables
+    images    _sources -> _mnist_sources, _celeba_sources -> mnist, celeba, identity -> data
+    linear    adam, landscape, spectrum, streaming -> examples, ppca -> linear_vae, stationary
+              -> linear_training
+    verdicts  claims, poster, prediction, results -> comparison -> agreement
+    deep      collapse, convolutional, transforms, vae -> generation, training -> evaluation
+    sweeps    checkpoints, experiments, progress -> engines, runs -> sweep
+    shown     figures
 
 Conventions that hold throughout: covariances divide by N, never by N - 1; the observation noise
 variance is ``sigma_sq`` and its logarithm ``log_sigma_sq``; likelihoods and ELBOs are per

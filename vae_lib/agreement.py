@@ -24,7 +24,6 @@ COLUMNS = {
     "collapse_percent": ("collapse (%)", 2),
     "kl": ("KL", 1),
 }
-THEORY = "linear theory"
 
 
 class Entry(NamedTuple):
