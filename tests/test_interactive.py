@@ -106,6 +106,29 @@ def test_the_cursors_of_a_replay_stand_on_the_steps():
             assert min(abs(end - edge) for edge in edges) < 1e-4, panel
 
 
+def test_the_landscape_stands_where_its_slider_begins():
+    along = torch.linspace(-1, 1, 5, dtype=torch.float64)
+    rises = [[column_rise(value, noise, along) for noise in (0.5, 2.0)] for value in (3.0, 1.0)]
+
+    def begun(start: int) -> BeautifulSoup:
+        html = interactive.landscape(
+            "l", along, (0.5, 2.0), *rises, ["low", "high"], start=start, label="seen"
+        ).html
+        return BeautifulSoup(html, "html.parser")
+
+    pictures = []
+    for start, level, readout in ((0, "0.5", "low"), (1, "2", "high"), (1, "2", "high")):
+        html = begun(start)
+        assert html.select_one("output").get_text() == level
+        assert html.select_one(".interactive-readout").get_text() == readout
+        assert html.select_one(".interactive-plots").has_attr("hidden")
+        pictures.append(inlined(str(html.select_one("img.interactive-still")["src"])))
+    width, height = Image.open(io.BytesIO(pictures[0])).size
+    assert width > 2 * height > 200
+    assert pictures[0] != pictures[1]
+    assert pictures[1] == pictures[2]
+
+
 def test_the_tables_hold_what_the_knobs_can_show():
     replayed = rows(film())
     one = [row for row in replayed if (row["panel"], row["series"]) == ("2", "ELBO")]

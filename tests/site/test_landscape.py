@@ -63,3 +63,13 @@ def test_the_slider_says_what_it_sets(figure: Locator):
     slider = figure.locator("input[type=range]").first
     named = "e => (e.getAttribute('aria-label') ?? e.labels[0]?.textContent ?? '').trim()"
     assert slider.evaluate(named)
+
+
+def test_the_picture_gives_way_to_the_plot(figure: Locator):
+    still = figure.locator(".interactive-still")
+    assert still.count() == 1
+    for medium in ("screen", "print"):
+        figure.page.emulate_media(media=medium)
+        assert not still.is_visible()
+        assert figure.locator(".main-svg").first.is_visible()
+    figure.page.emulate_media(media="screen")

@@ -1,4 +1,7 @@
-"""Figures with a knob. Each is HTML that needs nothing but the Plotly script beside the pages."""
+"""Figures with a knob. Each is HTML that needs nothing but the Plotly script beside the pages.
+
+Where that is missing, or no script runs, a picture of the first state stands in, and prints.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
@@ -17,6 +21,7 @@ from torch import Tensor
 
 from vae_lib.figures import data as figure_data
 from vae_lib.figures import style
+from vae_lib.figures.landscape import one_regime
 
 # Where the built pages find Plotly. Opened elsewhere, a figure says that it needs the book.
 PLOTLY = "../_static/vendor/plotly.min.js"
@@ -34,13 +39,14 @@ _TEMPLATE = """
 <div class="interactive-control">
 <label for="{name}-slider">Noise variance σ²</label>
 <input type="range" id="{name}-slider" min="0" max="{last}" step="1" value="{start}">
-<output for="{name}-slider"></output>
+<output for="{name}-slider">{level}</output>
 </div>
-<div class="interactive-plots">
+<img class="interactive-still dark-light" src="{still}" alt="{still_alt}">
+<div class="interactive-plots" hidden>
 <div id="{name}-plot" role="img" aria-label="{label}"></div>
 <div id="{name}-surface" role="img" aria-label="The same as a surface that can be turned."></div>
 </div>
-<p class="interactive-readout" aria-live="polite"></p>
+<p class="interactive-readout" aria-live="polite">{readout}</p>
 <script src="{plotly}"></script>
 <script>
 (() => {{
@@ -52,9 +58,11 @@ _TEMPLATE = """
   const output = box.querySelector("output");
   const readout = box.querySelector(".interactive-readout");
   if (typeof Plotly === "undefined") {{
-    readout.textContent = "The slider works on the pages of the built book.";
+    readout.textContent += " The slider works on the pages of the built book.";
     return;
   }}
+  box.querySelector(".interactive-still").hidden = true;
+  box.querySelector(".interactive-plots").hidden = false;
   const grid = step => data.along_j[step].map(b => data.along_i[step].map(a => a + b));
   const describe = () => {{
     const step = Number(slider.value);
@@ -182,7 +190,7 @@ def landscape(
             "xaxis": {**axis, "title": {"text": "a"}},
             "yaxis": {**axis, "title": {"text": "b"}},
             "zaxis": {**axis, "title": {"text": ""}},
-            "camera": {"eye": {"x": 1.5, "y": -1.8, "z": 1.0}},
+            "camera": {"eye": {"x": 1.8, "y": -2.16, "z": 1.2}},  # nearer, its corners are cut
         },
     )
     data = {
@@ -200,6 +208,11 @@ def landscape(
         label=escape(label, quote=True),
         last=len(sigma_sqs) - 1,
         start=start,
+        level=data["sigma_sqs"][start],
+        readout=escape(readouts[start]),
+        still=_still(along, rises_i[start][:, None] + rises_j[start][None, :]),
+        still_alt="The likelihood around two collapsed columns, as contours and as a surface, for "
+        "one noise variance; the text below names it.",
         plotly=PLOTLY,
         data=encoded,
     )
@@ -222,6 +235,16 @@ def landscape(
         for x, y in zip(lengths, rise, strict=True)
     ]
     return Interactive(html, figure_data.written(rows))
+
+
+def _still(along: Tensor, grid: Tensor) -> str:
+    """The first state as a picture, within the page."""
+    figure = one_regime(along, grid)
+    content = io.BytesIO()
+    # As a vector picture its many contours would be ten times larger; the page is near its limit.
+    figure.savefig(content, format="webp", dpi=150, pil_kwargs={"quality": 80, "method": 6})
+    plt.close(figure)
+    return inline(content.getvalue(), "webp")
 
 
 def _rounded(values: Tensor) -> list[float]:

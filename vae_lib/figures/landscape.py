@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
+from mpl_toolkits.mplot3d import Axes3D
 from torch import Tensor
 
 from vae_lib.figures import style
@@ -15,38 +18,63 @@ from vae_lib.figures import style
 def three_regimes(along: Tensor, grids: Sequence[Tensor], titles: Sequence[str]) -> Figure:
     """The poster's figure: contours above, surfaces below, one column for each noise level."""
     fig = plt.figure(figsize=(style.WIDTH, 4.9))
-    ends = float(along[-1])
     for place, (grid, title) in enumerate(zip(grids, titles, strict=True)):
-        limit = float(grid.abs().max())
         ax = fig.add_subplot(2, 3, place + 1)
-        ax.contourf(along, along, grid.T, levels=21, cmap=style.DIVERGING, vmin=-limit, vmax=limit)
-        ax.contour(along, along, grid.T, levels=[0.0], colors="black", linewidths=0.8)
-        ax.plot(0, 0, "k+", markersize=8)
-        ax.set(title=title, xlabel="a (along uᵢ)", xticks=[-ends, 0, ends], yticks=[-ends, 0, ends])
-        ax.set_xticklabels([f"{-ends:.1f}", "0", f"{ends:.1f}"])
-        ax.set_yticklabels([f"{-ends:.1f}", "0", f"{ends:.1f}"])
-        ax.set_aspect("equal")
+        _contours(ax, along, grid)
+        ax.set(title=title, xlabel="a (along uᵢ)")
         if place == 0:
             ax.set_ylabel("b (along uⱼ)")
-        surface = fig.add_subplot(2, 3, place + 4, projection="3d")
-        a, b = along[:, None].expand_as(grid), along[None, :].expand_as(grid)
-        surface.plot_surface(
-            a.numpy(),
-            b.numpy(),
-            grid.numpy(),
-            cmap=style.DIVERGING,
-            vmin=-limit,
-            vmax=limit,
-            rstride=2,
-            cstride=2,
-            linewidth=0,
-            antialiased=True,
-            rasterized=True,
-        )
-        surface.set(xticks=[], yticks=[])
-        surface.tick_params(labelsize=7, pad=-2)
-        surface.view_init(elev=28, azim=-55)
+        _surface(fig.add_subplot(2, 3, place + 4, projection="3d"), along, grid)
     return fig
+
+
+def one_regime(along: Tensor, grid: Tensor) -> Figure:
+    """One column of that figure, side by side and with its scale.
+
+    What a page shows of the interactive figure where no script runs.
+    """
+    fig = plt.figure(figsize=(style.WIDTH, 2.9))
+    ax = fig.add_subplot(1, 2, 1)
+    filled = _contours(ax, along, grid)
+    ax.set(xlabel="a (along uᵢ)", ylabel="b (along uⱼ)")
+    fig.colorbar(filled, ax=ax, label="likelihood gained (nats)", shrink=0.9)
+    _surface(fig.add_subplot(1, 2, 2, projection="3d"), along, grid)
+    return fig
+
+
+def _contours(ax: Axes, along: Tensor, grid: Tensor) -> QuadContourSet:
+    ends, limit = float(along[-1]), float(grid.abs().max())
+    filled = ax.contourf(
+        along, along, grid.T, levels=21, cmap=style.DIVERGING, vmin=-limit, vmax=limit
+    )
+    ax.contour(along, along, grid.T, levels=[0.0], colors="black", linewidths=0.8)
+    ax.plot(0, 0, "k+", markersize=8)
+    ax.set(xticks=[-ends, 0, ends], yticks=[-ends, 0, ends])
+    ax.set_xticklabels([f"{-ends:.1f}", "0", f"{ends:.1f}"])
+    ax.set_yticklabels([f"{-ends:.1f}", "0", f"{ends:.1f}"])
+    ax.set_aspect("equal")
+    return filled
+
+
+def _surface(ax: Axes3D, along: Tensor, grid: Tensor) -> None:
+    limit = float(grid.abs().max())
+    a, b = along[:, None].expand_as(grid), along[None, :].expand_as(grid)
+    ax.plot_surface(
+        a.numpy(),
+        b.numpy(),
+        grid.numpy(),
+        cmap=style.DIVERGING,
+        vmin=-limit,
+        vmax=limit,
+        rstride=2,
+        cstride=2,
+        linewidth=0,
+        antialiased=True,
+        rasterized=True,
+    )
+    ax.set(xticks=[], yticks=[])
+    ax.tick_params(labelsize=7, pad=-2)
+    ax.view_init(elev=28, azim=-55)
 
 
 def curvatures(
