@@ -15,6 +15,7 @@ THEMES = ("light", "dark")
 SERIOUS = ("serious", "critical")
 GENERATED = sorted(set(all_html()) - set(book_pages()) - {"index.html"})
 _HERE = Path(__file__).parent
+_INTERACTIVE = 'class="interactive-figure'
 _WIDTH = (_HERE / "page_width.js").read_text()
 _KEYBOARD = (_HERE / "keyboard.js").read_text()
 _AXE = (files("axe_playwright_python") / "axe.min.js").read_text()
@@ -24,18 +25,36 @@ _AXE = (files("axe_playwright_python") / "axe.min.js").read_text()
 _COLOURS = ("color-contrast", "link-in-text-block")
 # The boxes of formulas are thousands, in the colour of the text around them, and hidden from
 # screen readers, which are given MathML instead. They are put aside meanwhile, and so is what is
-# folded, which nobody sees.
+# folded, which nobody sees. Of code that was unfolded one word of each kind is left.
 _RUN = """
-async (options) => {
+async ([within, options]) => {
   const aside = [...document.querySelectorAll(".katex-html, details:not([open]) pre")];
+  const seen = new Set();
+  for (const word of document.querySelectorAll("details[open] pre span[class]")) {
+    const kind = word.closest("details").className + word.className;
+    if (seen.has(kind)) aside.push(word);
+    seen.add(kind);
+  }
   const content = aside.map((node) => [...node.childNodes]);
   aside.forEach((node) => node.replaceChildren());
   try {
-    return (await axe.run(document, options)).violations;
+    return (await axe.run(within, options)).violations;
   } finally {
     aside.forEach((node, i) => node.replaceChildren(...content[i]));
   }
 }
+"""
+_UNFOLD = """
+() => {
+  const folded = document.querySelectorAll("article details:not([open])");
+  folded.forEach((node) => { node.open = true; node.dataset.unfolded = ""; });
+}
+"""
+_FOLD = """
+() => document.querySelectorAll("details[data-unfolded]").forEach((node) => {
+  node.open = false;
+  delete node.dataset.unfolded;
+})
 """
 # What paper should show and does not, and what it shows and should not.
 _MISSING_ON_PAPER = """
@@ -66,11 +85,12 @@ def dress(page: Page, size: dict[str, int], theme: str) -> None:
     page.evaluate("() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))")
 
 
-def violations(page: Page, **which: object) -> list[tuple[str, str, str]]:
+def violations(page: Page, within: str = "html", **which: object) -> list[tuple[str, str, str]]:
     """What axe-core finds: rule, element, and what is wrong with it. ``which`` chooses rules."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(_AXE)
-    found = page.evaluate(_RUN, {"resultTypes": ["violations"], "preload": False, **which})
+    options = {"resultTypes": ["violations"], "preload": False, **which}
+    found = page.evaluate(_RUN, [within, options])
     return [
         (rule["id"], node["html"][:200], node["failureSummary"])
         for rule in found
@@ -86,6 +106,17 @@ def test_no_serious_barrier_in_any_mode_at_any_width(opened: Page):
     assert violations(opened, runOnly=_COLOURS) == []
     dress(opened, NARROW, "dark")
     assert violations(opened, rules={rule: {"enabled": False} for rule in _COLOURS}) == []
+
+
+def test_no_serious_barrier_in_what_is_folded(opened: Page):
+    dress(opened, WIDE, "light")
+    opened.evaluate(_UNFOLD)
+    try:
+        assert violations(opened, "article details") == []
+        dress(opened, WIDE, "dark")
+        assert violations(opened, "article details", runOnly=_COLOURS) == []
+    finally:
+        opened.evaluate(_FOLD)
 
 
 @pytest.mark.parametrize("path", GENERATED)
@@ -108,6 +139,11 @@ def test_axe_finds_what_is_there(browser: Browser):
         page.set_content('<p style="color: #bbb; background: #fff">Pale</p><img src="data:,">')
         assert {rule for rule, _, _ in violations(page)} >= {"color-contrast", "image-alt"}
         assert {rule for rule, _, _ in violations(page, runOnly=_COLOURS)} == {"color-contrast"}
+        folded = '<details><pre><span class="k" style="color: #bbb">Pale</span></pre></details>'
+        page.set_content(f"<article>{folded}</article>")
+        assert violations(page, runOnly=_COLOURS) == []
+        page.evaluate(_UNFOLD)
+        assert len(violations(page, "article details", runOnly=_COLOURS)) == 1
 
 
 @pytest.mark.parametrize("size", [NARROW, TABLET, WIDE], ids=lambda size: str(size["width"]))
@@ -137,6 +173,29 @@ def test_paper_shows_every_figure_and_every_solution(opened: Page):
     hidden = opened.evaluate(_MISSING_ON_PAPER)
     opened.emulate_media(media="screen")
     assert hidden == []
+
+
+def test_without_scripts_every_interactive_figure_shows_one_state(
+    site: Path, addresses: dict[str, str], browser: Browser
+):
+    holding = [path for path in book_pages() if _INTERACTIVE in (site / path).read_text()]
+    assert holding
+    wrong = []
+    with browser.new_context(viewport=WIDE, java_script_enabled=False) as context:
+        page = context.new_page()
+        for path in holding:
+            page.goto(addresses["file"] + path)
+            figures = page.locator(".interactive-figure").all()
+            assert figures, path
+            for figure in figures:
+                boxes = [picture.bounding_box() for picture in figure.locator("img").all()]
+                if not any(box and min(box["width"], box["height"]) > 100 for box in boxes):
+                    wrong.append(f"{path}: no picture")
+                if not figure.locator(".interactive-readout").inner_text().strip():
+                    wrong.append(f"{path}: no words")
+                if figure.locator(".interactive-control:visible").count():
+                    wrong.append(f"{path}: a knob that does nothing")
+    assert wrong == []
 
 
 @pytest.mark.parametrize("scheme", ["file", "http"])
