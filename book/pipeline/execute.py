@@ -14,10 +14,12 @@ from nbformat import NotebookNode
 
 from book.pipeline.cache import STAMP, cached_path
 from book.pipeline.chapters import INJECTED, code_cells, tags
-from book.pipeline.layout import BuildError, Layout, write_whole
+from book.pipeline.layout import BuildError, Layout
+from book.pipeline.leftovers import remove_old
 from book.pipeline.profiles import Run
 from book.pipeline.progress import Reporter, strip_ansi, unexpected
 from book.pipeline.stamp import collect
+from vae_lib.files import write_whole
 
 # Minutes that a cell may take: of the book as it is published, which nobody watches being built,
 # and with other values, which may be those of a long run.
@@ -127,6 +129,11 @@ def _clean(notebook: NotebookNode) -> None:
         part.metadata.pop("papermill", None)
 
 
+def _write(notebook: NotebookNode, path: Path) -> None:
+    content = nbformat.writes(notebook).encode()
+    write_whole(path, lambda file: file.write(content))
+
+
 def _so_far(running: Path, run: Run) -> NotebookNode:
     """A notebook whose execution failed, as it was last saved; its source where it was not."""
     try:
@@ -159,6 +166,7 @@ def execute(layout: Layout, run: Run, *, cell_minutes: float | None = None) -> P
         logging.getLogger(name).setLevel(logging.CRITICAL)
     reporter = Reporter(run.chapter, len(code_cells(run.notebook)))
     layout.running.mkdir(parents=True, exist_ok=True)
+    remove_old(layout.running.iterdir())
     running = layout.running / f"{run.chapter}-{os.getpid()}.ipynb"
     failed = layout.failed / f"{run.chapter}.ipynb"
     # First, because the files may be edited while a chapter runs: it was made from these.
@@ -191,17 +199,17 @@ def execute(layout: Layout, run: Run, *, cell_minutes: float | None = None) -> P
     if problem:
         kept = f"  the notebook as far as it got: {layout.shown(failed)}"
         try:
-            write_whole(failed, nbformat.writes(executed).encode())
+            _write(executed, failed)
         except OSError as error:
             kept = f"  the notebook as far as it got could not be kept: {error}"
         raise BuildError(f"[{run.chapter}] FAILED {problem}\n{kept}")
     executed.metadata[STAMP] = {**stamp, "seconds": round(time.monotonic() - started, 1)}
     try:
-        write_whole(target, nbformat.writes(executed).encode())
+        _write(executed, target)
     except OSError as error:
         raise BuildError(
             f"[{run.chapter}] FAILED after its last cell\n"
-            f"  cause: {layout.shown(target)} could not be written: {error}"
+            f"  cause: its outputs could not be written: {error}"
         ) from None
     failed.unlink(missing_ok=True)
     reporter.say("done")

@@ -1,6 +1,5 @@
 """Where things are, and the two ways in which a command of the pipeline can fail."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,15 +63,3 @@ class Layout:
     def shown(self, path: Path) -> str:
         """A path as a reader sees it in a message: relative to the root where it can be."""
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
-
-
-def write_whole(target: Path, content: bytes) -> None:
-    """Write a file in one step: readers see all of it or what was there before."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(f".{os.getpid()}.part")
-    try:
-        partial.write_bytes(content)
-        partial.replace(target)
-    except BaseException:  # a full disk, or Ctrl-C
-        partial.unlink(missing_ok=True)
-        raise

@@ -17,9 +17,10 @@ import nbformat
 from nbformat import NotebookNode
 
 from book.pipeline.cache import STAMP
-from book.pipeline.layout import Layout, write_whole
+from book.pipeline.layout import Layout
 from book.pipeline.parameters import as_text
 from book.pipeline.stamp import changed, with_unit
+from vae_lib.files import write_whole
 
 IMAGES = ("image/svg+xml", "image/png", "image/webp")
 
@@ -187,5 +188,6 @@ def write_index(layout: Layout) -> Path:
     """Write the list of all re-executions anew; returns where it is."""
     index = layout.reexecuted / "index.html"
     page = as_html(*read_all(layout.reexecuted))
-    write_whole(index, page.encode(errors="replace"))  # a damaged notebook may hold any text
+    content = page.encode(errors="replace")  # a damaged notebook may hold any text
+    write_whole(index, lambda file: file.write(content))
     return index

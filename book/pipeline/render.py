@@ -21,11 +21,13 @@ from nbformat import NotebookNode
 from book.pipeline import accessible, icons, images, styles
 from book.pipeline.cache import STAMP, cached_path, graft
 from book.pipeline.execute import execute
-from book.pipeline.layout import BuildError, Layout, write_whole
+from book.pipeline.layout import BuildError, Layout
+from book.pipeline.leftovers import remove_old
 from book.pipeline.packages import installed
 from book.pipeline.profiles import Run, plan_book
 from book.pipeline.progress import strip_ansi
 from book.pipeline.stage import digest, staged_files, write_tree
+from vae_lib.files import write_whole
 
 # What Jupyter Book prints around the messages of Sphinx, whatever happens.
 _CHATTER = re.compile(
@@ -88,6 +90,7 @@ def build_site(
     A build that fails raises, and leaves whatever was at ``site`` as it was.
     """
     layout.build.mkdir(parents=True, exist_ok=True)
+    remove_old(layout.build.glob("render-*"))
     with tempfile.TemporaryDirectory(dir=layout.build, prefix="render-") as scratch:
         stage, output = Path(scratch) / "stage", Path(scratch) / "out"
         write_tree(files, stage)
@@ -101,11 +104,25 @@ def build_site(
         styles.lighten(html)
         drop_source_maps(html)
         accessible.make_accessible(html)
-        site.parent.mkdir(parents=True, exist_ok=True)
-        if site.exists():
-            site.rename(Path(scratch) / "previous")
-        html.rename(site)
+        put_in_place(html, site, Path(scratch) / "previous")
     return log
+
+
+def put_in_place(new: Path, site: Path, previous: Path) -> None:
+    """Move a folder to ``site``, and what was there to ``previous``, or else leave it there.
+
+    No folder can take the place of another in one step. Whatever comes between the two, an error
+    or Ctrl-C, puts the old one back; its new place may be one that is about to be deleted.
+    """
+    site.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if site.exists():
+            site.rename(previous)
+        new.rename(site)
+    except BaseException:
+        if previous.exists() and not site.exists():
+            previous.rename(site)
+        raise
 
 
 def render_book(layout: Layout, profile: str) -> None:
@@ -160,5 +177,6 @@ def render_chapter(
     # Only now, and not on the page: the list of re-executions is made from these notebooks.
     kept = notebooks[run.chapter]
     kept.metadata[STAMP] = nbformat.read(executed, as_version=4).metadata[STAMP]
-    write_whole(folder / f"{run.chapter}.ipynb", nbformat.writes(kept).encode())
+    content = nbformat.writes(kept).encode()
+    write_whole(folder / f"{run.chapter}.ipynb", lambda file: file.write(content))
     return folder / "html" / "book" / f"{run.chapter}.html"

@@ -1,15 +1,18 @@
 """The site is replaced by a rendering without warnings, and by nothing else."""
 
+import os
 import platform
 import re
 import shutil
+import time
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 from bs4 import BeautifulSoup, Tag
 
-from tests.pipeline.conftest import PARAMETERS, Book, code
+from book.pipeline.render import put_in_place
+from tests.pipeline.conftest import PARAMETERS, REPOSITORY, Book, code
 
 TIME_TAKEN = re.compile(rb"Time taken: [0-9.]+ seconds")
 CELLS = (code(PARAMETERS, "parameters"), code("print('variance', sigma_sq)"))
@@ -56,11 +59,19 @@ def test_a_page_ends_with_how_it_was_made(built: Book) -> None:
         assert said not in page(built)
 
 
+def timeless(html: Path) -> dict[str, bytes]:
+    """The files of a site without the time taken, whose digits are words to the search index."""
+    return {
+        path.relative_to(html).as_posix(): TIME_TAKEN.sub(b"", path.read_bytes())
+        for path in sorted(html.rglob("*"))
+        if path.is_file() and path.name != "searchindex.js"
+    }
+
+
 def test_two_builds_from_nothing_are_the_same_but_for_the_time_taken(
     tmp_path: Path,
 ) -> None:
-    """Byte by byte: pages, figures and the notebooks to download. Only the search index is left
-    out: the digits of the time taken are words to it."""
+    """Byte by byte: pages, figures and the notebooks to download."""
     drawn = code(
         "import matplotlib.pyplot as plt\n"
         "%config InlineBackend.figure_formats = ['svg']\n"
@@ -74,16 +85,37 @@ def test_two_builds_from_nothing_are_the_same_but_for_the_time_taken(
         assert book.run("execute", "01_a").returncode == 0
         done = book.run("render")
         assert done.returncode == 0, done.stderr
-        paths = [path for path in sorted(book.layout.html.rglob("*")) if path.is_file()]
-        return {
-            str(path.relative_to(book.layout.html)): TIME_TAKEN.sub(b"", path.read_bytes())
-            for path in paths
-            if path.name != "searchindex.js"
-        }
+        return timeless(book.layout.html)
 
     first, second = (built_in(tmp_path / name) for name in ("first", "second"))
     assert any(name.endswith(".svg") for name in first)
     assert TIME_TAKEN.search(b"Time taken: 0.5 seconds")
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_a_chapter_of_this_book_is_the_same_when_it_is_run_again_from_nothing(
+    tmp_path: Path,
+) -> None:
+    """The cheapest one, with its data, its library and its figures, in another folder each time.
+
+    The other chapters are left out, and links to them lead nowhere, which stops only the book.
+    """
+
+    def built_in(folder: Path) -> dict[str, bytes]:
+        book = Book(folder)
+        for name in ("book", "vae_lib"):
+            shutil.copytree(REPOSITORY / name, folder / name, dirs_exist_ok=True)
+        for name in ("_config.yml", "requirements.txt", "CITATION.cff"):
+            shutil.copy(REPOSITORY / name, folder)
+        book.write("_toc.yml", "format: jb-book\nroot: book/intro\n")
+        done = book.run("chapter", NAME="intro")
+        assert done.returncode == 0, done.stderr
+        return timeless(book.layout.reexecuted / "intro" / "defaults" / "html")
+
+    first, second = (built_in(tmp_path / name) for name in ("first", "second"))
+    assert b"<figure" in first["book/intro.html"]
+    assert any(name.endswith(".svg") for name in first)
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
 
@@ -110,6 +142,56 @@ def test_a_failed_rendering_fails_again_and_replaces_nothing(built: Book) -> Non
     assert done.returncode == 0, done.stderr
     assert "New words." in page(built)
     assert "variance 1.0" in page(built)
+
+
+@pytest.mark.parametrize("error", [OSError("no space"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_replacement_that_is_interrupted_leaves_the_old_site(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, moment: str
+) -> None:
+    """Before or after the old one has gone; the third is the move back."""
+    new, site, previous = (tmp_path / name for name in ("new", "site", "previous"))
+    for folder in (new, site):
+        folder.mkdir()
+        (folder / "index.html").write_text(folder.name)
+    rename, moved = Path.rename, []
+
+    def interrupted(path: Path, target: Path) -> Path:
+        moved.append(path)
+        if path == site and moment == "after":
+            rename(path, target)
+            raise error
+        if path == new:
+            raise error
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(type(error)):
+        put_in_place(new, site, previous)
+    assert (site / "index.html").read_text() == "site"
+    assert not previous.exists()
+    assert previous in moved
+
+
+def test_what_killed_processes_left_is_deleted_once_it_is_old(built: Book) -> None:
+    """By the next execution and the next rendering; what others are at work on stays."""
+    build = built.layout.build
+    built.layout.running.mkdir(exist_ok=True)
+    for age, name in ((4000, "old"), (0, "new")):
+        folder = build / f"render-{name}"
+        (folder / "stage").mkdir(parents=True)
+        notebook = built.layout.running / f"01_a-{name}.ipynb"
+        notebook.touch()
+        for path in (folder, notebook):
+            os.utime(path, (time.time() - age,) * 2)
+    try:
+        assert built.run("chapter", NAME="01_a", PARAMS="seed=7").returncode == 0
+        assert [path.name for path in build.glob("render-*")] == ["render-new"]
+        assert [path.name for path in built.layout.running.iterdir()] == ["01_a-new.ipynb"]
+    finally:
+        shutil.rmtree(built.layout.reexecuted)
+        shutil.rmtree(build / "render-new")
+        (built.layout.running / "01_a-new.ipynb").unlink()
 
 
 def test_a_deleted_site_is_rendered_again(built: Book) -> None:
