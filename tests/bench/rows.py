@@ -26,6 +26,10 @@ class Row(NamedTuple):
     other: float
     target: float | None
 
+    @property
+    def over(self) -> bool:
+        return self.target is not None and self.ours / self.other > self.target
+
     def __str__(self) -> str:
         ratio = self.ours / self.other
         return (
@@ -40,6 +44,10 @@ class Memory(NamedTuple):
     label: str
     gib: float
     target: float
+
+    @property
+    def over(self) -> bool:
+        return self.gib > self.target
 
     def __str__(self) -> str:
         return (
