@@ -63,7 +63,7 @@ def _legend_below(fig: Figure, axes: Sequence[Axes]) -> None:
     named = {}
     for ax in axes:
         named |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    fig.legend(named.values(), named, title="σ² at the start", loc="outside lower center", ncols=5)
+    fig.legend(named.values(), named, title="σ² at the start", loc="outside lower center", ncols=5, fontsize=9.5)
 
 
 def noise_over_training(
@@ -105,7 +105,7 @@ def elbo_over_training(
                 )
     axes[0].set(yscale="log", ylabel="−ELBO (nats)", xlabel="epoch")
     axes[1].set(xlabel="epoch", ylim=zoom)
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=9.5)
     return fig
 
 

@@ -73,7 +73,7 @@ def _surface(ax: Axes3D, along: Tensor, grid: Tensor) -> None:
         rasterized=True,
     )
     ax.set(xticks=[], yticks=[])
-    ax.tick_params(labelsize=7, pad=-2)
+    ax.tick_params(labelsize=8, pad=-2)
     ax.view_init(elev=28, azim=-55)
 
 
@@ -96,7 +96,7 @@ def curvatures(
         )
     left.axhline(0, color=style.GREY, linewidth=0.8)
     left.set(xscale="log", yscale="symlog", xlabel="component j", ylabel="curvature (λⱼ − σ²)/σ⁴")
-    left.legend(fontsize=8.5)
+    left.legend(fontsize=9.5)
     shades = (style.BLUE, style.GREEN, style.PURPLE)
     for (count, values), color in zip(conditions.items(), shades, strict=False):
         kept = values.isfinite()
@@ -110,7 +110,7 @@ def curvatures(
         xscale="log", yscale="log", xlabel="noise variance σ²", ylabel="fastest over slowest escape"
     )
     right.set_ylim(1, 1e4)
-    right.legend(fontsize=8.5)
+    right.legend(fontsize=9.5)
     return fig
 
 
@@ -134,7 +134,7 @@ def slices(
     low = min(float(rise.min()) for pair in rises for rise in pair)
     axes[0].set_ylim(1.25 * low, 1.25 * top)
     axes[0].set_ylabel("likelihood gained (nats)")
-    axes[0].legend(fontsize=8.5)
+    axes[0].legend(fontsize=9.5)
     return fig
 
 
@@ -156,5 +156,5 @@ def escape(panels: Mapping[str, Sequence[Escape]]) -> Figure:
             ax.plot(line.curve, line.predicted, color=color, label=line.label, linewidth=1.4)
             ax.plot(line.levels, line.measured, "o", color=color, markersize=4)
         ax.set(xscale="log", yscale="log", xlabel="noise variance σ²", ylabel=name)
-        ax.legend(fontsize=8.5)
+        ax.legend(fontsize=9.5)
     return fig

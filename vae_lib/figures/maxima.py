@@ -30,7 +30,7 @@ def catalogue(
     for name, value, count, both in zip(names, values, escapes, shared, strict=True):
         above = (0, 7) if both else (0, -14)
         ax.annotate(
-            name, (count, value), above, textcoords="offset points", ha="center", fontsize=8
+            name, (count, value), above, textcoords="offset points", ha="center", fontsize=9
         )
     ax.set(xlabel="directions in which the ELBO rises", ylabel="ELBO (nats)")
     ax.margins(x=0.1, y=0.12)
@@ -52,7 +52,7 @@ def starts(steps: Tensor, deficits: Tensor, saddles: Mapping[str, float]) -> Fig
     for (name, height), line in zip(saddles.items(), (":", "-.", (0, (1, 4))), strict=False):
         ax.axhline(height, color="black", linestyle=line, linewidth=1, label=name)
     ax.set(yscale="log", xlabel="step", ylabel="global maximum less ELBO (nats)")
-    ax.legend(fontsize=8.5, ncols=2)
+    ax.legend(fontsize=9.5, ncols=2)
     return fig
 
 

@@ -236,4 +236,4 @@ def _legend(
     # A legend is filled column by column.
     padded = [line + [marker("", "")] * (width - len(line)) for line in lines]
     handles = [handle for column in zip(*padded, strict=True) for handle in column]
-    fig.legend(handles=handles, loc="outside lower center", ncols=width, fontsize=8.5)
+    fig.legend(handles=handles, loc="outside lower center", ncols=width, fontsize=9.5)
