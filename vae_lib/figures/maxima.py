@@ -29,8 +29,9 @@ def catalogue(
         )
     for name, value, count, both in zip(names, values, escapes, shared, strict=True):
         above = (0, 7) if both else (0, -14)
+        narrow = name.replace(", ", ",")  # neighbours are no wider apart than their names
         ax.annotate(
-            name, (count, value), above, textcoords="offset points", ha="center", fontsize=9
+            narrow, (count, value), above, textcoords="offset points", ha="center", fontsize=8.5
         )
     ax.set(xlabel="directions in which the ELBO rises", ylabel="ELBO (nats)")
     ax.margins(x=0.1, y=0.12)
@@ -63,7 +64,7 @@ def saddle(angles: Tensor, scales: Tensor, elbo: Tensor, likelihood: Tensor) -> 
     for ax, grid, title in zip(axes, (elbo, likelihood), ("best ELBO", "likelihood"), strict=True):
         filled = ax.contourf(angles, scales, grid.T, levels=levels, cmap="viridis", extend="both")
         ax.plot(45, 1, "w+", markersize=11, markeredgewidth=2)
-        ax.set(title=title, xlabel="angle of the columns (degrees)", xticks=range(0, 91, 45))
+        ax.set(title=title, xlabel="angle (degrees)", xticks=range(0, 91, 45))
         ax.grid(False)
     fig.colorbar(filled, ax=axes, label="nats", format="%.2f")
     axes[0].set_ylabel("length over the saddle's")

@@ -116,7 +116,7 @@ def curves(steps: Sequence[int], panels: Mapping[str, Mapping[str, Tensor]]) -> 
     The trainings are two: with the ELBO and with the likelihood.
     """
     # Narrower than other figures, so that its text is larger where it is shown.
-    fig, axes = plt.subplots(1, len(panels), figsize=(0.85 * style.WIDTH, 2.3), squeeze=False)
+    fig, axes = plt.subplots(1, len(panels), figsize=(0.85 * style.WIDTH, 2.6), squeeze=False)
     for ax, (title, lines) in zip(axes.flat, panels.items(), strict=True):
         for (name, values), color in zip(
             lines.items(), (style.ELBO, style.LIKELIHOOD), strict=True
@@ -126,7 +126,8 @@ def curves(steps: Sequence[int], panels: Mapping[str, Mapping[str, Tensor]]) -> 
         ax.set_xlim(0, steps[-1])
         ax.minorticks_off()
         ax.set(title=title, xlabel="step", ylim=(0, None))
-    axes.flat[0].legend(loc="lower right")
+    named = axes.flat[0].get_legend_handles_labels()
+    fig.legend(*named, loc="outside lower center", ncols=2)
     return fig
 
 
