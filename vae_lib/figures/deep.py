@@ -16,6 +16,8 @@ from vae_lib.figures import style
 
 # Kind of row ("fixed" or "learned") -> sigma_sq_init -> one entry a run.
 Panels = Mapping[str, Mapping[float, Sequence[Tensor]]]
+# Of a legend; its letters are smaller, or five columns would be wider than the figure.
+_BELOW = {"loc": "outside lower center", "ncols": 5, "fontsize": 9.5}
 
 
 def collapse_against_epsilon(panels: Panels) -> Figure:
@@ -63,7 +65,7 @@ def _legend_below(fig: Figure, axes: Sequence[Axes]) -> None:
     named = {}
     for ax in axes:
         named |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    fig.legend(named.values(), named, title="σ² at the start", loc="outside lower center", ncols=5, fontsize=9.5)
+    fig.legend(named.values(), named, title="σ² at the start", **_BELOW)
 
 
 def noise_over_training(
@@ -105,7 +107,7 @@ def elbo_over_training(
                 )
     axes[0].set(yscale="log", ylabel="−ELBO (nats)", xlabel="epoch")
     axes[1].set(xlabel="epoch", ylim=zoom)
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=9.5)
+    fig.legend(*axes[0].get_legend_handles_labels(), **_BELOW)
     return fig
 
 
