@@ -7,11 +7,17 @@ import pytest
 from playwright.sync_api import Browser, Locator, expect
 
 CHAPTER = "book/02_linear_vae.html"
+# Within the figure: to give a control the focus can scroll the page.
 _STATE = """
-replay => ({
-  cursors: [...replay.querySelectorAll(".replay-cursor")].map((c) => c.getBoundingClientRect().x),
-  films: [...replay.querySelectorAll(".replay-row img")].map((f) => f.getBoundingClientRect().y),
-})
+replay => {
+  const { x, y } = replay.getBoundingClientRect();
+  const boxes = (parts) =>
+    [...replay.querySelectorAll(parts)].map((part) => part.getBoundingClientRect());
+  return {
+    cursors: boxes(".replay-cursor").map((box) => box.x - x),
+    films: boxes(".replay-row img").map((box) => box.y - y),
+  };
+}
 """
 
 
