@@ -88,22 +88,12 @@ def evaluate(
     kl = torch.empty(len(images), model.latent_dim, dtype=torch.float64, device=device)
     errors, log_dets = torch.empty(2, len(images), dtype=torch.float64, device=device)
     spread, start = _Spread(), 0
-    with torch.no_grad():
-        for block in images.split(block_rows(dim, at_most=_BLOCK_ROWS)):
-            noise = uniform_noise(tuple(block.shape), generator=random, dtype=torch.float64)
-            pixels = dequantise(block.to(device), noise)
-            data = logit(pixels, alpha=alpha)
-            if shift is not None:
-                data = data - shift.to(device)
-            mean, log_var = model.encode(data.unsqueeze(0))
-            draws = torch.randn(mean.shape, generator=random, device=device, dtype=torch.float64)
-            latents = mean + (0.5 * log_var).exp() * draws
-            error = (model.decode(latents) - data).square()
-            part = slice(start, start := start + len(block))
-            kl[part] = collapse.kl_per_latent(mean, log_var)[0]
-            errors[part] = error[0].sum(-1)
-            log_dets[part] = log_abs_det(pixels, alpha=alpha)
-            spread.add(mean[0])
+    for block in images.split(block_rows(dim, at_most=_BLOCK_ROWS)):
+        part = slice(start, start := start + len(block))
+        mean, kl[part], errors[part], log_dets[part] = _measured(
+            model, block.to(device), alpha=alpha, shift=shift, random=random
+        )
+        spread.add(mean)
     sigma_sq = model.log_sigma_sq.exp().item()
     tuned_sigma_sq = errors.mean().item() / dim
 
@@ -127,6 +117,32 @@ def evaluate(
         mean_variance=spread.variance().cpu(),
         collapse_epsilon=thresholds.cpu(),
     )
+
+
+@torch.no_grad()
+def _measured(
+    model: GaussianVAE,
+    images: Tensor,
+    *,
+    alpha: float,
+    shift: Tensor | None,
+    random: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Means (B, k), divergences (B, k), squared errors (B,) and log-determinants (B,).
+
+    Of a block at a time, in a function of its own: so nothing of one is kept for the next.
+    """
+    noise = uniform_noise(images.shape, generator=random, dtype=torch.float64)
+    pixels = dequantise(images, noise)
+    data = logit(pixels, alpha=alpha)
+    if shift is not None:
+        data = data - shift.to(data.device)
+    mean, log_var = model.encode(data.unsqueeze(0))
+    draws = torch.randn(mean.shape, generator=random, device=mean.device, dtype=torch.float64)
+    latents = mean + (0.5 * log_var).exp() * draws
+    error = (model.decode(latents) - data).square_().sum(-1)
+    kl = collapse.kl_per_latent(mean, log_var)
+    return mean[0], kl[0], error[0], log_abs_det(pixels, alpha=alpha)
 
 
 def importance_bound(

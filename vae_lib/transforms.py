@@ -11,6 +11,7 @@ becomes one of the pixel values by adding log|dy / d(x + u)|, whose mean over th
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -87,7 +88,7 @@ def log_abs_det(pixels: Tensor, *, alpha: float) -> Tensor:
     alpha = check_alpha(alpha)
     s, rest = _shares(pixels, alpha)
     constant = math.log1p(-2 * alpha) - math.log(LEVELS)
-    return (constant - s.log_() - rest.log_()).sum(-1)
+    return s.log_().neg_().add_(constant).sub_(rest.log_()).sum(-1)
 
 
 def mean_log_abs_det(
@@ -100,18 +101,9 @@ def mean_log_abs_det(
     Raises:
         ValueError: ``images`` is not of dtype uint8, or ``alpha`` is outside [0, 1/2).
     """
-    values = torch.cat(
-        [
-            log_abs_det(
-                dequantise(
-                    block,
-                    uniform_noise(tuple(block.shape), generator=generator, dtype=torch.float64),
-                ),
-                alpha=alpha,
-            )
-            for block in images.split(block_rows(images.shape[-1], at_most=_BLOCK_ROWS))
-        ]
-    )
+    values = torch.empty(len(images), dtype=torch.float64, device=generator.device)
+    for part, pixels in _dequantised(images, generator, torch.float64):
+        values[part] = log_abs_det(pixels, alpha=alpha)
     return values.mean().item(), (values.std() / math.sqrt(len(values))).item()
 
 
@@ -127,19 +119,10 @@ def preprocess(
     Raises:
         ValueError: ``images`` is not of dtype uint8, or ``alpha`` is outside [0, 1/2).
     """
-    rows = block_rows(bytes_only("images", images).shape[-1], at_most=_BLOCK_ROWS)
-    blocks = images.split(rows)
-    return torch.cat(
-        [
-            logit(
-                dequantise(
-                    block, uniform_noise(tuple(block.shape), generator=generator, dtype=dtype)
-                ),
-                alpha=alpha,
-            )
-            for block in blocks
-        ]
-    )
+    data = torch.empty(images.shape, dtype=dtype, device=generator.device)
+    for part, pixels in _dequantised(images, generator, dtype):
+        data[part] = logit(pixels, alpha=alpha)
+    return data
 
 
 def block_rows(dim: int, *, at_most: int) -> int:
@@ -165,6 +148,22 @@ def check_alpha(alpha: float) -> float:
     if alpha >= 0.5:
         raise ValueError(f"alpha must be in [0, 0.5), got {alpha!r}")
     return float(alpha)
+
+
+def _dequantised(
+    images: Tensor, generator: torch.Generator, dtype: torch.dtype
+) -> Iterator[tuple[slice, Tensor]]:
+    """Pixel values of some images at a time, and which those are.
+
+    What is made of them belongs in an array for all. Blocks of memory that are kept one by one
+    come to lie between these large ones, which the C library can then neither use again nor give
+    back: of 202,599 images of CelebA it kept 17 GB in that way.
+    """
+    start = 0
+    rows = block_rows(bytes_only("images", images).shape[-1], at_most=_BLOCK_ROWS)
+    for block in images.split(rows):
+        part = slice(start, start := start + len(block))
+        yield part, dequantise(block, uniform_noise(block.shape, generator=generator, dtype=dtype))
 
 
 def _shares(pixels: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
