@@ -338,14 +338,19 @@ PROFILES = {
             members=table_members(seeds=[0, 1]),
             ensemble_size=1,
         ),
-        # What becomes of the row with the most noise: the same course, five times as far.
+        # What becomes of some rows in a longer run: the same courses, five times as far.
         Profile(
             name="celeba-long",
             setting=replace(_CELEBA, epochs=600),
             members=tuple(
-                member
-                for member in table_members(seeds=[0, 1])
-                if member.sigma_sq_init == 10.0 and not member.learned
+                Member(sigma_sq_init=sigma_sq, learned=learned, seed=seed, learning_rate=1e-3)
+                for sigma_sq, learned, seed in (
+                    (10.0, False, 0),
+                    (10.0, False, 1),
+                    (10.0, True, 0),
+                    (1.0, False, 0),
+                    (0.1, False, 0),
+                )
             ),
             ensemble_size=1,
         ),
