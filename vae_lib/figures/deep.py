@@ -16,6 +16,9 @@ from vae_lib.figures import style
 
 # Kind of row ("fixed" or "learned") -> sigma_sq_init -> one entry a run.
 Panels = Mapping[str, Mapping[float, Sequence[Tensor]]]
+# Label -> (epochs, {quantity: values}), all of the same quantities.
+Curves = Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[float]]]]
+_LINES = {"fixed": "--", "learned": "-"}
 # Of a legend; its letters are smaller, or five columns would be wider than the figure.
 _BELOW = {"loc": "outside lower center", "ncols": 5, "fontsize": 9.5}
 
@@ -94,13 +97,12 @@ def elbo_over_training(
     """-ELBO over epochs, both kinds of rows on one logarithmic scale, and the best ones closer."""
     fig, axes = plt.subplots(1, 2, figsize=(style.WIDTH, 3.6))
     for kind, rows in panels.items():
-        line = {"fixed": "--", "learned": "-"}[kind]
         for sigma_sq, (epochs, values) in rows.items():
             for ax in axes:
                 ax.plot(
                     epochs,
                     -np.asarray(values),
-                    line,
+                    _LINES[kind],
                     color=style.SIGMA_SQ_COLORS[sigma_sq],
                     linewidth=1.4,
                     label=f"{kind} {sigma_sq:g}",
@@ -111,28 +113,38 @@ def elbo_over_training(
     return fig
 
 
-def over_training(
-    curves: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[float]]]],
-    *,
-    sigma_sq: float,
-) -> Figure:
-    """A run of the table and its twin over epochs, one panel a quantity, "KL (nats)" among them.
+def over_training(curves: Curves, *, sigma_sq: float) -> Figure:
+    """A run of the table and its twin over epochs, one panel a quantity, "KL (nats)" among them."""
+    # The table's run in its colour, its twin beside it.
+    looks = (("-", style.SIGMA_SQ_COLORS[sigma_sq]), ("--", "black"))
+    fig, axes = _quantities_over_training(curves, looks)
+    # A KL that falls from thousands to tens, or to nothing.
+    axes["KL (nats)"].set_yscale("symlog", linthresh=1)
+    fig.axes[0].legend()
+    return fig
 
-    ``curves`` maps a label to (epochs, {quantity: values}); both have the same quantities.
-    """
+
+def rows_over_training(curves: Curves) -> Figure:
+    """Rows of the table over epochs, as :func:`over_training`; their labels are their names."""
+    named = (name.split() for name in curves)
+    looks = [(_LINES[kind], style.SIGMA_SQ_COLORS[float(start)]) for kind, start in named]
+    fig, axes = _quantities_over_training(curves, looks)
+    axes["KL (nats)"].set_yscale("log")
+    fig.legend(*fig.axes[0].get_legend_handles_labels(), **_BELOW)
+    return fig
+
+
+def _quantities_over_training(
+    curves: Curves, looks: Sequence[tuple[str, str]]
+) -> tuple[Figure, dict[str, Axes]]:
     quantities = list(next(iter(curves.values()))[1])
     fig, axes = plt.subplots(1, len(quantities), figsize=(style.WIDTH, 3.2))
-    # The table's run in its colour, its twin beside it.
-    lines = (("-", style.SIGMA_SQ_COLORS[sigma_sq]), ("--", "black"))
-    for (label, (epochs, values)), (line, color) in zip(curves.items(), lines, strict=True):
+    for (label, (epochs, values)), (line, color) in zip(curves.items(), looks, strict=True):
         for ax, quantity in zip(axes, quantities, strict=True):
             ax.plot(epochs, values[quantity], line, color=color, label=label)
     for ax, quantity in zip(axes, quantities, strict=True):
         ax.set(xlabel="epoch", ylabel=quantity)
-    # A KL that falls from thousands to tens, or to nothing.
-    axes[quantities.index("KL (nats)")].set_yscale("symlog", linthresh=1)
-    axes[0].legend()
-    return fig
+    return fig, dict(zip(quantities, axes, strict=True))
 
 
 def image_grid(rows: Mapping[str, Tensor], *, shape: tuple[int, ...], top: float) -> Figure:
