@@ -1,8 +1,7 @@
 // What is wider than the page scrolls in a box of its own. While it does, the box can be reached
 // with Tab, so that the arrow keys scroll it; a box that fits is no stop on the way.
 (() => {
-  const BOXES =
-    "table, pre, div.math, span.math, .katex, .katex-display, .output.text_html";
+  const BOXES = "table, pre, .tex, .output.text_html";
   const scrolls = (box) =>
     box.scrollWidth > box.clientWidth + 1 &&
     ["auto", "scroll"].includes(getComputedStyle(box).overflowX);

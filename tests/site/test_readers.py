@@ -44,6 +44,8 @@ async ([within, options]) => {
   }
 }
 """
+# What waits for a new size has then been done.
+_TWO_FRAMES = "() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))"
 _UNFOLD = """
 () => {
   const folded = document.querySelectorAll("article details:not([open])");
@@ -73,6 +75,26 @@ _MISSING_ON_PAPER = """
     nodes.map((node) => `${what}: ${node.textContent.trim().slice(0, 60)}`));
 }
 """
+# Boxes wider than the window that no Tab reaches, or whose edge does not tell that there is more.
+_UNTOLD = """
+async () => {
+  const boxes = [...document.querySelectorAll("article *")].filter((node) =>
+    node.checkVisibility() && node.scrollWidth > node.clientWidth + 1
+    && ["auto", "scroll"].includes(getComputedStyle(node).overflowX));
+  const fades = () => boxes.map((node) => getComputedStyle(node).maskImage !== "none");
+  const before = fades();
+  boxes.forEach((node) => node.scrollTo({ left: node.scrollWidth, behavior: "instant" }));
+  await new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)));
+  const after = fades();
+  boxes.forEach((node) => node.scrollTo({ left: 0, behavior: "instant" }));
+  const name = (node) => `<${node.localName} class="${node.className}">`;
+  return {
+    count: boxes.length,
+    unreachable: boxes.filter((node) => node.getAttribute("tabindex") !== "0").map(name),
+    untold: boxes.filter((_, i) => !before[i] || after[i]).map(name),
+  };
+}
+"""
 
 
 def dress(page: Page, size: dict[str, int], theme: str) -> None:
@@ -81,8 +103,7 @@ def dress(page: Page, size: dict[str, int], theme: str) -> None:
     page.emulate_media(color_scheme=theme, media="screen")
     # The page hears of the change when it gets round to it; it fails if it never does.
     page.wait_for_function("t => document.documentElement.dataset.theme === t", arg=theme)
-    # Two frames: what waits for the new size has then been done.
-    page.evaluate("() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))")
+    page.evaluate(_TWO_FRAMES)
 
 
 def violations(page: Page, within: str = "html", **which: object) -> list[tuple[str, str, str]]:
@@ -152,6 +173,18 @@ def test_no_page_scrolls_sideways(opened: Page, size: dict[str, int]):
         dress(opened, size, theme)
         found = opened.evaluate(_WIDTH)
         assert found["page"] <= found["window"], found["culprits"]
+
+
+def test_what_is_wider_than_a_phone_says_so_and_is_reached_by_tab(opened: Page):
+    dress(opened, NARROW, "light")
+    opened.evaluate(_UNFOLD)
+    opened.evaluate(_TWO_FRAMES)
+    try:
+        found = opened.evaluate(_UNTOLD)
+    finally:
+        opened.evaluate(_FOLD)
+    assert found["count"] > 0
+    assert (found["unreachable"], found["untold"]) == ([], [])
 
 
 def test_tab_reaches_every_control_and_shows_where_it_is(opened: Page):
