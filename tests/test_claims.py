@@ -31,6 +31,7 @@ def test_a_claim_holds_within_its_criterion_ends_included(measured: float, holds
         (Claim("x", 0.0, low=0.5), "≥ 0.5"),
         (Claim("x", 0.0, low=0.0, high=0.5), "0 to 0.5"),
         (Claim("x", 3, low=3, high=3), "= 3"),
+        (Claim("x", 0.0, low=-1e-8, high=0.5), "−1e-08 to 0.5"),
     ],
 )
 def test_the_criterion_is_put_in_words(claim: Claim, words: str):

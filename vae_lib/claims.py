@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from vae_lib.tables import Table
+from vae_lib.tables import Table, typeset
 
 MIME = "application/vnd.vae-lib.claims+json"  # of the claims as data, beside the table's Markdown
 VERDICTS = ("reproduced", "partly", "not reproduced", "not yet run")
@@ -122,4 +122,4 @@ def _as_json(claim: Claim) -> dict[str, object]:
 
 
 def _number(value: float) -> str:
-    return f"{value:d}" if isinstance(value, int) else f"{float(value):.4g}"
+    return typeset(f"{value:d}" if isinstance(value, int) else f"{float(value):.4g}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,12 @@ class Table:
 
     def __str__(self) -> str:
         lines = [self.header, ["---"] * len(self.header), *self.rows]
-        return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+        return "\n".join("| " + " | ".join(map(typeset, line)) + " |" for line in lines)
 
     def _repr_markdown_(self) -> str:
         return str(self)
+
+
+def typeset(cell: object) -> str:
+    """``cell`` as text, where a number below zero begins with a minus sign and not a hyphen."""
+    return re.sub(r"^-(?=\d)", "−", str(cell))
