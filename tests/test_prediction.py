@@ -316,13 +316,13 @@ def test_the_tables_name_source_and_missing_runs():
     # The cells' spaces do not break.
     assert [line[1].replace("\u00a0", " ") for line in lines[:3]] == list(sources)
     assert lines[0][2:] == ("−3.0", "−3.0", "3.000", "3.00", "3.0")
-    assert lines[1][2:4] == ("−1,450.3 ± 4.2", "−1,098.2 ± 28.3")
+    assert lines[1][2:4] == ("−1,450.3 ±\u00a04.2", "−1,098.2 ±\u00a028.3")
     assert lines[2][2:] == (
-        "1.0 to 2.0",
-        "1.0 to 2.0",
-        "1.000 to 2.000",
-        "1.00 to 2.00",
-        "1.0 to 2.0",
+        "1.0\u00a0to 2.0",
+        "1.0\u00a0to 2.0",
+        "1.000\u00a0to 2.000",
+        "1.00\u00a0to 2.00",
+        "1.0\u00a0to 2.0",
     )
     assert lines[4][2] == lines[5][2] == "not yet run"
 

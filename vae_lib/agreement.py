@@ -206,9 +206,10 @@ def _median(values: Sequence[float]) -> float:
 def _shown(entry: Entry, digits: int) -> str:
     text = _number(entry.value, digits)
     if entry.printed and entry.low < entry.high:
-        return f"{text} ± {_number((entry.high - entry.low) / 2, digits)}"
+        return f"{text} ±\u00a0{_number((entry.high - entry.low) / 2, digits)}"
     ends = [_number(end, digits) for end in (entry.low, entry.high)]
-    return " to ".join(ends) if ends[0] != ends[1] else text
+    # In a narrow column it takes two lines and not three.
+    return "\u00a0to ".join(ends) if ends[0] != ends[1] else text
 
 
 def _number(value: float, digits: int) -> str:
