@@ -348,6 +348,7 @@ PROFILES = {
                     (10.0, False, 0),
                     (10.0, False, 1),
                     (10.0, True, 0),
+                    (1.0, True, 0),
                     (1.0, False, 0),
                     (0.1, False, 0),
                 )
