@@ -14,7 +14,7 @@ from vae_lib.comparison import Measured
 from vae_lib.poster import PosterRow
 from vae_lib.prediction import Prediction
 from vae_lib.results import Row
-from vae_lib.tables import Table
+from vae_lib.tables import Table, typeset
 
 # Column -> its heading and the digits that it is shown with.
 COLUMNS = {
@@ -213,8 +213,8 @@ def _shown(entry: Entry, digits: int) -> str:
 
 
 def _number(value: float, digits: int) -> str:
-    return f"{value:,.{digits}f}".replace("-", "−")
+    return typeset(f"{value:,.{digits}f}")
 
 
 def _correlation(value: float) -> str:
-    return "undefined" if math.isnan(value) else f"{value:.2f}".replace("-", "−")
+    return "undefined" if math.isnan(value) else typeset(f"{value:.2f}")

@@ -130,7 +130,7 @@ def _measured(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Means (B, k), divergences (B, k), squared errors (B,) and log-determinants (B,).
 
-    Of a block at a time, in a function of its own: so nothing of one is kept for the next.
+    Of one block, in a function of its own: its large arrays are gone before those of the next.
     """
     noise = uniform_noise(images.shape, generator=random, dtype=torch.float64)
     pixels = dequantise(images, noise)

@@ -343,7 +343,7 @@ PROFILES = {
             name="celeba-long",
             setting=replace(_CELEBA, epochs=600),
             members=tuple(
-                Member(sigma_sq_init=sigma_sq, learned=learned, seed=seed, learning_rate=1e-3)
+                Member(sigma_sq_init=sigma_sq, learned=learned, seed=seed)
                 for sigma_sq, learned, seed in (
                     (10.0, False, 0),
                     (10.0, False, 1),

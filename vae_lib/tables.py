@@ -22,6 +22,6 @@ class Table:
         return str(self)
 
 
-def typeset(cell: object) -> str:
-    """``cell`` as text, where a number below zero begins with a minus sign and not a hyphen."""
-    return re.sub(r"^-(?=\d)", "−", str(cell))
+def typeset(value: object) -> str:
+    """``value`` as text, where a number below zero begins with a minus sign and not a hyphen."""
+    return re.sub(r"^-(?=\d)", "−", str(value))

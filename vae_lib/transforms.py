@@ -101,6 +101,7 @@ def mean_log_abs_det(
     Raises:
         ValueError: ``images`` is not of dtype uint8, or ``alpha`` is outside [0, 1/2).
     """
+    bytes_only("images", images)
     values = torch.empty(len(images), dtype=torch.float64, device=generator.device)
     for part, pixels in _dequantised(images, generator, torch.float64):
         values[part] = log_abs_det(pixels, alpha=alpha)
@@ -119,6 +120,7 @@ def preprocess(
     Raises:
         ValueError: ``images`` is not of dtype uint8, or ``alpha`` is outside [0, 1/2).
     """
+    bytes_only("images", images)
     data = torch.empty(images.shape, dtype=dtype, device=generator.device)
     for part, pixels in _dequantised(images, generator, dtype):
         data[part] = logit(pixels, alpha=alpha)
@@ -153,15 +155,14 @@ def check_alpha(alpha: float) -> float:
 def _dequantised(
     images: Tensor, generator: torch.Generator, dtype: torch.dtype
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Pixel values of some images at a time, and which those are.
+    """Slices of the images and their pixel values, block by block.
 
-    What is made of them belongs in an array for all. Blocks of memory that are kept one by one
-    come to lie between these large ones, which the C library can then neither use again nor give
-    back: of 202,599 images of CelebA it kept 17 GB in that way.
+    What is made of a block belongs in one array for all. Small results that are kept one by one
+    come to lie between the blocks' large buffers, and the heap, which can then use none of these
+    again, grew to 17 GB for the 202,599 images of CelebA.
     """
     start = 0
-    rows = block_rows(bytes_only("images", images).shape[-1], at_most=_BLOCK_ROWS)
-    for block in images.split(rows):
+    for block in images.split(block_rows(images.shape[-1], at_most=_BLOCK_ROWS)):
         part = slice(start, start := start + len(block))
         yield part, dequantise(block, uniform_noise(block.shape, generator=generator, dtype=dtype))
 

@@ -76,7 +76,7 @@ def streamed() -> dict[str, float]:
 def whole() -> dict[str, float]:
     """An epoch on as many images as CelebA has, mapped from a file, and the measures after it.
 
-    Of the peak 2.3 GiB are pages of the file, which the system can take back where it has no more.
+    2.3 GiB of the peak are pages of the file, which the system may drop and read again.
     The network is tiny, for the time's sake: what takes memory are the images and what is kept of
     each of them. The file has a hole in the place of its bytes, and no image.
     """

@@ -75,13 +75,17 @@ _MISSING_ON_PAPER = """
     nodes.map((node) => `${what}: ${node.textContent.trim().slice(0, 60)}`));
 }
 """
-# Boxes wider than the window that no Tab reaches, or whose edge does not tell that there is more.
+# Boxes that scroll: those that no Tab reaches, and those whose edge does not fade exactly as long
+# as there is more to the right. The focus takes the fading away, so nothing has it.
 _UNTOLD = """
 async () => {
-  const boxes = [...document.querySelectorAll("article *")].filter((node) =>
-    node.checkVisibility() && node.scrollWidth > node.clientWidth + 1
-    && ["auto", "scroll"].includes(getComputedStyle(node).overflowX));
-  const fades = () => boxes.map((node) => getComputedStyle(node).maskImage !== "none");
+  document.activeElement?.blur();
+  const fading = (node) => getComputedStyle(node).maskImage !== "none";
+  const all = [...document.querySelectorAll("article *")].filter((node) =>
+    node.checkVisibility() && ["auto", "scroll"].includes(getComputedStyle(node).overflowX));
+  const wide = (node) => node.scrollWidth > node.clientWidth + 1;
+  const boxes = all.filter(wide);
+  const fades = () => boxes.map(fading);
   const before = fades();
   boxes.forEach((node) => node.scrollTo({ left: node.scrollWidth, behavior: "instant" }));
   await new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)));
@@ -89,7 +93,8 @@ async () => {
   boxes.forEach((node) => node.scrollTo({ left: 0, behavior: "instant" }));
   const name = (node) => `<${node.localName} class="${node.className}">`;
   return {
-    count: boxes.length,
+    wide: boxes.length,
+    fading: all.filter((node) => !wide(node) && fading(node)).map(name),
     unreachable: boxes.filter((node) => node.getAttribute("tabindex") !== "0").map(name),
     untold: boxes.filter((_, i) => !before[i] || after[i]).map(name),
   };
@@ -175,7 +180,7 @@ def test_no_page_scrolls_sideways(opened: Page, size: dict[str, int]):
         assert found["page"] <= found["window"], found["culprits"]
 
 
-def test_what_is_wider_than_a_phone_says_so_and_is_reached_by_tab(opened: Page):
+def test_what_is_wider_than_its_box_says_so_and_is_reached_by_tab(opened: Page):
     dress(opened, NARROW, "light")
     opened.evaluate(_UNFOLD)
     opened.evaluate(_TWO_FRAMES)
@@ -183,8 +188,9 @@ def test_what_is_wider_than_a_phone_says_so_and_is_reached_by_tab(opened: Page):
         found = opened.evaluate(_UNTOLD)
     finally:
         opened.evaluate(_FOLD)
-    assert found["count"] > 0
-    assert (found["unreachable"], found["untold"]) == ([], [])
+    if "05_mnist" in opened.url:
+        assert found["wide"] > 0
+    assert (found["unreachable"], found["untold"], found["fading"]) == ([], [], [])
 
 
 def test_tab_reaches_every_control_and_shows_where_it_is(opened: Page):

@@ -125,11 +125,10 @@ def over_training(curves: Curves, *, sigma_sq: float) -> Figure:
 
 
 def rows_over_training(curves: Curves) -> Figure:
-    """Rows of the table over epochs, as :func:`over_training`; their labels are their names."""
+    """Rows of the table over epochs, one panel a quantity; their labels are their names."""
     named = (name.split() for name in curves)
     looks = [(_LINES[kind], style.SIGMA_SQ_COLORS[float(start)]) for kind, start in named]
-    fig, axes = _quantities_over_training(curves, looks)
-    axes["KL (nats)"].set_yscale("log")
+    fig, _ = _quantities_over_training(curves, looks)
     fig.legend(*fig.axes[0].get_legend_handles_labels(), **_BELOW)
     return fig
 
