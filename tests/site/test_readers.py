@@ -75,6 +75,11 @@ _MISSING_ON_PAPER = """
     nodes.map((node) => `${what}: ${node.textContent.trim().slice(0, 60)}`));
 }
 """
+# No box that fits is a stop for Tab, as it was in a narrower window.
+_SETTLED = """
+() => ![...document.querySelectorAll("article :is(table, pre, .tex, .text_html)[tabindex='0']")]
+  .some((node) => node.checkVisibility() && node.scrollWidth <= node.clientWidth + 1)
+"""
 # Boxes that scroll: those that no Tab reaches, and those whose edge does not fade exactly as long
 # as there is more to the right. The focus takes the fading away, so nothing has it.
 _UNTOLD = """
@@ -85,6 +90,10 @@ async () => {
     node.checkVisibility() && ["auto", "scroll"].includes(getComputedStyle(node).overflowX));
   const wide = (node) => node.scrollWidth > node.clientWidth + 1;
   const boxes = all.filter(wide);
+  const reached = (node) => node.getAttribute("tabindex") === "0";
+  // The page looks at its boxes when it gets round to it.
+  for (let frames = 0; frames < 300 && !boxes.every(reached); frames++)
+    await new Promise(requestAnimationFrame);
   const fades = () => boxes.map(fading);
   const before = fades();
   boxes.forEach((node) => node.scrollTo({ left: node.scrollWidth, behavior: "instant" }));
@@ -95,7 +104,7 @@ async () => {
   return {
     wide: boxes.length,
     fading: all.filter((node) => !wide(node) && fading(node)).map(name),
-    unreachable: boxes.filter((node) => node.getAttribute("tabindex") !== "0").map(name),
+    unreachable: boxes.filter((node) => !reached(node)).map(name),
     untold: boxes.filter((_, i) => !before[i] || after[i]).map(name),
   };
 }
@@ -106,7 +115,8 @@ def dress(page: Page, size: dict[str, int], theme: str) -> None:
     """Give the window a size, and the reader a preference for light or dark."""
     page.set_viewport_size(size)
     page.emulate_media(color_scheme=theme, media="screen")
-    # The page hears of the change when it gets round to it; it fails if it never does.
+    # The page hears of the changes when it gets round to it; it fails if it never does.
+    page.wait_for_function("width => innerWidth === width", arg=size["width"])
     page.wait_for_function("t => document.documentElement.dataset.theme === t", arg=theme)
     page.evaluate(_TWO_FRAMES)
 
@@ -195,6 +205,7 @@ def test_what_is_wider_than_its_box_says_so_and_is_reached_by_tab(opened: Page):
 
 def test_tab_reaches_every_control_and_shows_where_it_is(opened: Page):
     dress(opened, WIDE, "light")
+    opened.wait_for_function(_SETTLED)
     opened.evaluate("document.activeElement?.blur(); window.scrollTo(0, 0)")
     count = opened.evaluate(_KEYBOARD)
     assert count > 20
